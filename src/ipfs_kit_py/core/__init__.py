@@ -1,0 +1,1 @@
+"""Values, errors, configuration and Protocols: no I/O, no clock."""

@@ -1,0 +1,157 @@
+"""Every limit and default of the node, each with its unit and its reason.
+
+What a remote peer can make grow has its cap here and nowhere else. ``NodeConfig`` is what a user sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from ipfs_kit_py.core.errors import ConfigError
+from ipfs_kit_py.core.roles import ROLES, Role
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# --- wire: before a peer has proved who it is -------------------------------------------------------------------------
+MULTISTREAM_LINE_BYTES = 1024  # a protocol id and its newline; the longest in use has about 60 bytes
+MULTISTREAM_MAX_LINES = 64  # proposals on one stream before it is reset: more is a scan
+HANDSHAKE_SECONDS = 10.0  # both negotiations and Noise together; covers five round trips to the other side of the world
+NOISE_FRAME_BYTES = 65_535  # noise/README.md: the length prefix has 16 bits
+NOISE_PLAINTEXT_BYTES = NOISE_FRAME_BYTES - 16  # less the AEAD tag
+NOISE_HANDSHAKE_PAYLOAD_BYTES = 8 * KIB  # an RSA-8192 key with its signature has about 2.2 KiB
+RSA_MIN_BITS, RSA_MAX_BITS = 2048, 8192  # CVE-2023-39533: larger keys cost seconds of CPU
+MAX_UNAUTHENTICATED = 64  # inbound connections still in their handshake; when full the oldest silent one goes
+MAX_UNAUTHENTICATED_PER_IP = 16  # so that one host cannot take all of them (loopback is exempt)
+
+# --- yamux ------------------------------------------------------------------------------------------------------------
+YAMUX_INITIAL_WINDOW = 256 * KIB  # yamux/README.md: fixed by the spec, both ways
+YAMUX_MAX_WINDOW = 16 * MIB  # what go-libp2p uses: 16 MiB a round trip is 2 Gbit/s at 63 ms
+YAMUX_MAX_CONNECTION_BUFFER = 64 * MIB  # unread bytes of all streams of one connection; windows stop growing before it
+YAMUX_MAX_STREAMS_IN = 1024  # streams that one peer may hold open: four times what one go service may
+YAMUX_ACCEPT_BACKLOG = 256  # streams that wait for negotiation; the same number as go and rust
+YAMUX_MAX_FRAME = 1 * MIB  # the largest DATA frame that we send; each is still bounded by the window
+YAMUX_PING_INTERVAL = 30.0  # seconds; also the RTT measurement when a connection is idle
+YAMUX_PING_TIMEOUT = 20.0  # seconds without any answer: the connection is dead (half-open TCP stays for hours)
+WRITE_STALL_SECONDS = 30.0  # a peer that takes not one byte of a pending write for so long is cut off
+VIEW_HOLD_SECONDS = 0.05  # how long a write may hold a store's view before the rest is copied (long readers stop reuse)
+SEND_BATCH_BYTES = 256 * KIB  # sealed bytes per socket write: enough to fill the pipe, small enough to stay fair
+
+# --- streams, identify, ping ------------------------------------------------------------------------------------------
+NEGOTIATE_SECONDS = 10.0  # protocol choice on a new stream
+STREAM_READ_ALL_BYTES = 16 * MIB  # `stream.read()` until the remote half-closes
+IDENTIFY_MESSAGE_BYTES = 8 * KIB  # go-libp2p: signed message
+IDENTIFY_MAX_MESSAGES = 10  # go-libp2p: chunks of one answer
+IDENTIFY_MAX_PROTOCOLS = 256  # go-libp2p #3500: over 1,800 were seen by chunked identify
+IDENTIFY_MAX_ADDRESSES = 64  # per peer and message; public nodes announce fewer than 30
+IDENTIFY_SECONDS = 10.0  # the whole exchange
+
+# --- address book and dialling ----------------------------------------------------------------------------------------
+BOOK_MAX_PEERS = 100_000  # about 100 MB at the worst; the DHT's size is about half
+BOOK_MAX_ADDRESSES = 32  # per peer, the best ranked are kept
+ADDRESS_TTL_CONNECTED = 24 * 3600.0  # seconds; an address that worked
+ADDRESS_TTL_SIGNED = 4 * 3600.0  # seconds; certified by the peer's signed record
+ADDRESS_TTL_HEARSAY = 30 * 60.0  # seconds; told by others
+DIAL_STAGGER_SECONDS = 0.25  # RFC 8305: the next address starts so long after the one before
+DIAL_STAGGER_LOCAL_SECONDS = 0.03  # the same for private and loopback addresses, whose round trips are short
+DIAL_TIMEOUT_SECONDS = 15.0  # one address, TCP and both handshakes
+DIAL_MAX_CONCURRENT = 160  # attempts of the whole node: home routers' NAT tables are small
+DIAL_MAX_CONCURRENT_PER_PEER = 8  # attempts to one peer
+BACKOFF_BASE_SECONDS, BACKOFF_MAX_SECONDS = 5.0, 3600.0  # a dead peer: 5 s, 10 s … 1 h, with jitter
+
+# --- bitswap ----------------------------------------------------------------------------------------------------------
+MAX_BLOCK_BYTES = 2 * MIB  # bitswap-protocol.md: implementations must support 2 MiB
+MAX_MESSAGE_BYTES = 4 * MIB  # bitswap-protocol.md: the largest message
+MAX_WANTLIST_ENTRIES = 1024  # per peer; boxo's number (CVE-2023-25568: unbounded wants)
+MAX_PRESENCES_PER_MESSAGE = 8192  # a 4 MiB message could name 100,000
+HAVE_REPLACE_BYTES = 1024  # a HAVE is answered with the block itself up to this size
+TARGET_MESSAGE_BYTES = 1 * MIB  # answers are gathered up to this size; a larger block goes alone
+MAX_OUTSTANDING_PER_PEER = 4 * MIB  # bytes of answers being sent to one peer before the next peer's turn
+SESSION_WINDOW_MIN, SESSION_WINDOW_MAX = 1 * MIB, 32 * MIB  # bytes wanted and not yet here, per peer: a full pipe
+SESSION_UNKNOWN_BLOCK_BYTES = 256 * KIB  # what a block is assumed to weigh until its size or its siblings' is known
+SESSION_RANDOM_PEERS = 4  # connected peers asked besides those that are always asked
+WANT_TIMEOUT_MIN, WANT_TIMEOUT_MAX = 0.5, 30.0  # seconds before a silent peer counts as DONT_HAVE, adapted between
+REBROADCAST_SECONDS = 60.0  # wants still open are asked again of all session peers
+INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it the reading stops
+
+# --- DAGs -------------------------------------------------------------------------------------------------------------
+MAX_DAG_DEPTH = 64  # of a UnixFS file or a path; a file of 1 EiB with width 2 has 60
+MAX_CODEC_DEPTH = 1024  # nesting of dag-cbor and dag-json (CVE-2026-42328: unbounded recursion)
+MAX_LINKS_PER_BLOCK = 100_000  # a 2 MiB block cannot hold more
+MAX_HAMT_FANOUT = 1024  # unixfs.md: a power of two, a multiple of 8, at most this
+MAX_CAR_HEADER_BYTES = 1 * MIB  # roots of a CAR; never allocated from its length field
+MAX_CAR_SECTION_BYTES = 8 * MIB  # one block with its CID
+READ_AHEAD_BYTES = 32 * MIB  # of a file being read in order
+
+# --- store ------------------------------------------------------------------------------------------------------------
+STORE_MAP_BYTES = 1 << 40  # address space of each LMDB environment, not disk; raised when the quota is larger
+PUT_BATCH_BYTES = 8 * MIB  # blocks gathered for one transaction: 2.6 GB/s there against 0.5 for single puts
+DEFAULT_STORAGE_MAX = 10 * GIB  # quota of kept and fetched together, as Kubo's StorageMax
+DEFAULT_MEMORY_CACHE = 64 * MIB  # the memory tier when there is a disk
+MEMORY_ONLY_BYTES = 512 * MIB  # the block store of a node without a repo
+
+# --- RPC --------------------------------------------------------------------------------------------------------------
+RPC_HEADER_BYTES = 16 * KIB  # one request's headers
+RPC_MAX_CONNECTIONS = 128  # loopback clients at once
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    # Known at the time of writing, never a default: whether they answer is for the user to find out.
+    "well-known": (
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
+
+    ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory.
+    ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
+    """
+
+    repo: Path | None = None
+    role: str = "leecher"
+    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    announce: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    identity_path: Path | None = None
+    offline: bool = False
+    storage_max: int = DEFAULT_STORAGE_MAX
+    memory_cache: int = DEFAULT_MEMORY_CACHE
+    profile: str = "unixfs-v1-2025"
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    low_water: int | None = None
+    high_water: int | None = None
+    grace: float | None = None
+    agent: str = "ipfs-kit-py/1.0"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ConfigError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
+        for name in ("storage_max", "memory_cache"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be 0 or more bytes, not {getattr(self, name)}")
+
+    @property
+    def role_policy(self) -> Role:
+        """The row of the role table, with this configuration's own water marks where it has some."""
+        row = ROLES[self.role]
+        own = {
+            name: value for name in ("low_water", "high_water", "grace") if (value := getattr(self, name)) is not None
+        }
+        return replace(row, **own) if own else row
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for a configuration file."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}

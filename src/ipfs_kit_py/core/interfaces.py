@@ -1,0 +1,197 @@
+"""The Protocols through which the layers meet. ``node`` wires implementations of one row to users in another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from typing_extensions import Buffer
+
+    from ipfs_kit_py.core.cid import CID, Block, PeerID
+
+
+class Stream(Protocol):
+    """One bidirectional stream to a peer that the channel has authenticated. Belongs to the node's loop.
+
+    Every method that waits may be cancelled: at most this stream is lost, never its connection. Where the stream or
+    its connection was reset, reading and writing raise ``StreamClosed``.
+    """
+
+    @property
+    def peer_id(self) -> PeerID: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def outbound(self) -> bool:
+        """Whether this side opened it."""
+        ...
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Up to ``n`` bytes, at least one, ``b""`` at the end; without ``n`` everything until the remote half-closes,
+        capped at ``STREAM_READ_ALL_BYTES`` (``ProtocolViolation`` beyond)."""
+        ...
+
+    async def read_exactly(self, n: int) -> bytearray:
+        """Exactly ``n`` bytes; ``StreamClosed`` where the stream ends before."""
+        ...
+
+    async def read_message(self, limit: int) -> bytearray | None:
+        """One message behind its varint length; ``None`` at a clean end; ``ProtocolViolation`` over ``limit`` bytes.
+        Memory grows with the bytes that came, never with the length that was promised."""
+        ...
+
+    async def write(self, *parts: Buffer, release: Callable[[], None] | None = None) -> None:
+        """Send the parts one after another without joining them. Returns when all are sealed or copied.
+
+        ``release`` is called exactly once, as soon as the buffers are no longer referenced: sealed, or copied because
+        the peer stalled for ``VIEW_HOLD_SECONDS``, or dropped with the stream."""
+        ...
+
+    async def write_message(self, *parts: Buffer, release: Callable[[], None] | None = None) -> None:
+        """``write`` behind a varint with the length of all parts."""
+        ...
+
+    async def close_write(self) -> None:
+        """Half-close: the remote reads an end, we may still read."""
+        ...
+
+    async def close(self) -> None:
+        """Close both halves."""
+        ...
+
+    def reset(self) -> None:
+        """Drop the stream at once, both ways."""
+        ...
+
+
+class Connection(Protocol):
+    """One authenticated, multiplexed connection."""
+
+    @property
+    def peer_id(self) -> PeerID: ...
+    @property
+    def remote_address(self) -> str:
+        """Multiaddr text without ``/p2p``."""
+        ...
+
+    @property
+    def local_address(self) -> str: ...
+    @property
+    def outbound(self) -> bool: ...
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round-trip time in seconds, ``None`` before it was measured."""
+        ...
+
+    @property
+    def is_closed(self) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class Network(Protocol):
+    """What a service sees of the network."""
+
+    @property
+    def peer_id(self) -> PeerID: ...
+
+    def connected(self) -> Collection[PeerID]:
+        """The peers that a connection is open to."""
+        ...
+
+    def rtt(self, peer: PeerID) -> float | None: ...
+
+    async def connect(self, peer: PeerID, addresses: Iterable[str] = ()) -> Connection:
+        """The open connection to a peer, or a new one over these and the known addresses. ``PeerUnreachable``."""
+        ...
+
+    async def open_stream(self, peer: PeerID, protocols: Sequence[str]) -> Stream:
+        """A stream speaking the first of ``protocols`` that the peer supports; connects where needed.
+        ``NotSupported`` where it supports none."""
+        ...
+
+    def set_handler(self, protocol: str, handler: Callable[[Stream], Awaitable[None]]) -> None:
+        """Serve inbound streams. A handler that raises loses its own stream and is logged."""
+        ...
+
+    def remove_handler(self, protocol: str) -> None: ...
+
+    def on_change(
+        self, connected: Callable[[PeerID], None], disconnected: Callable[[PeerID], None]
+    ) -> Callable[[], None]:
+        """Call back, on the loop, after the first connection to a peer opened (``connected``) and after the last one
+        closed. Returns the function that ends it."""
+        ...
+
+    def protocols_of(self, peer: PeerID) -> frozenset[str]:
+        """What identify has told of a peer; empty before it has."""
+        ...
+
+    def is_local(self, peer: PeerID) -> bool:
+        """Whether the peer is connected over a loopback or private address."""
+        ...
+
+    def penalise(self, peer: PeerID, amount: float, why: str) -> None:
+        """Lower a peer's standing: 1.0 is one false block; enough of them close the connection and refuse it."""
+        ...
+
+    def add_value(self, peer: PeerID, amount: float) -> None:
+        """Raise a peer's standing for trimming: bytes that it delivered or asked for."""
+        ...
+
+
+@runtime_checkable
+class BlockStore(Protocol):
+    """Blocks by multihash. Synchronous and thread safe; callers on the loop go through a worker thread.
+
+    CIDs of one multihash name one block. Nothing is verified here: what is put must have been.
+    """
+
+    def get_many(self, cids: Sequence[CID]) -> list[bytes | None]: ...
+    def has_many(self, cids: Sequence[CID]) -> list[bool]: ...
+    def sizes(self, cids: Sequence[CID]) -> list[int | None]:
+        """Bytes of each block, without reading it."""
+        ...
+
+    def view(self, cids: Sequence[CID]) -> AbstractContextManager[list[memoryview | None]]:
+        """Blocks in place, pages touched; the views die with the context. Keep it short."""
+        ...
+
+    def put_many(self, blocks: Iterable[Block], *, kept: bool = False) -> None:
+        """Store a batch. ``kept`` blocks are on the disk when it returns; others are a cache.
+        ``QuotaExceeded`` where they do not fit: then nothing of the batch was stored."""
+        ...
+
+    def delete_many(self, cids: Sequence[CID]) -> int:
+        """How many there were."""
+        ...
+
+    def keys(self) -> Iterator[bytes]:
+        """Multihashes, a snapshot in batches; does not hold a reader open between them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Exchange(Protocol):
+    """Where missing blocks come from: peers, later remote tiers too."""
+
+    def session(self) -> AbstractContextManager[ExchangeSession]:
+        """Fetches that belong together: peers that had one block are asked first for the next."""
+        ...
+
+    async def announce_have(self, cids: Sequence[CID]) -> None:
+        """These blocks are in the store now: serve the peers that wait for them."""
+        ...
+
+
+class ExchangeSession(Protocol):
+    """A group of related fetches."""
+
+    def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncIterator[Block]:
+        """Blocks as they come, any order, verified and stored. The caller bounds how many it asks for at once;
+        ``size_hint`` is what one is expected to weigh in bytes. Blocks of a CID that another session already wants
+        share one fetch. Leaving the iterator cancels the rest."""
+        ...
