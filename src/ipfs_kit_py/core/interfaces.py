@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
@@ -190,7 +190,7 @@ class Exchange(Protocol):
 class ExchangeSession(Protocol):
     """A group of related fetches."""
 
-    def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncIterator[Block]:
+    def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
         """Blocks as they come, any order, verified and stored. The caller bounds how many it asks for at once;
         ``size_hint`` is what one is expected to weigh in bytes. Blocks of a CID that another session already wants
         share one fetch. Leaving the iterator cancels the rest."""

@@ -1,0 +1,126 @@
+"""The driver of a reading plan: keeps a window of wants full and hands on what the plan can give, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from typing_extensions import Buffer
+
+    from ipfs_kit_py.content.source import BlockSource, SourceSession
+    from ipfs_kit_py.core.cid import CID
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Plan(Protocol[T_co]):
+    """What a reading engine of ``dag`` offers: bytes in, results out, no I/O."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def wanted(self, budget: int) -> Sequence[tuple[CID, int | None]]:
+        """Blocks to get now with their expected sizes, so that at most ``budget`` bytes are asked for or held."""
+        ...
+
+    def feed(self, cid: CID, data: Buffer) -> None: ...
+
+    def pop(self) -> T_co | None: ...
+
+
+async def pump(
+    session: SourceSession, plan: Plan[T], budget: int, emit: Callable[[T], Awaitable[None]], *, batch: int = 64
+) -> None:
+    """Run a plan to its end: fetch what it wants in the background, ``await emit(result)`` in order."""
+    wake = trio.Event()
+
+    failure: Exception | None = None
+
+    async def fetch(cids: list[CID], size: int | None) -> None:
+        nonlocal failure
+        try:
+            async with aclosing(session.get_many(cids, size_hint=size)) as blocks:
+                async for block in blocks:
+                    plan.feed(block.cid, block.data)
+                    wake.set()
+        except Exception as error:  # noqa: BLE001 - raised again below: the first one is the answer, not a group
+            failure = failure or error
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        while not plan.done:
+            wanted = plan.wanted(budget)
+            for at in range(0, len(wanted), batch):
+                part = wanted[at : at + batch]
+                nursery.start_soon(fetch, [cid for cid, _ in part], _typical(part))
+            emitted = False
+            while (result := plan.pop()) is not None:
+                emitted = True
+                await emit(result)
+            if not emitted and not wanted and not plan.done:
+                await wake.wait()
+                wake = trio.Event()
+    if failure is not None:
+        raise failure
+
+
+def _typical(part: Sequence[tuple[CID, int | None]]) -> int | None:
+    sizes = [size for _, size in part if size]
+    return sum(sizes) // len(sizes) if sizes else None
+
+
+class Reading(AsyncIterator[T], Generic[T]):
+    """Results of a plan as an asynchronous iterator that reads ahead; close it, or leave its ``async with``, to stop.
+
+    The reading runs in the node's nursery, so that it can be used without a block of its own.
+    """
+
+    def __init__(self, nursery: trio.Nursery, source: BlockSource, plan: Plan[T], budget: int) -> None:
+        self._send, self._receive = trio.open_memory_channel[T](0)
+        self._scope = trio.CancelScope()
+        self._error: BaseException | None = None
+        nursery.start_soon(self._run, source, plan, budget)
+
+    async def _run(self, source: BlockSource, plan: Plan[T], budget: int) -> None:
+        with self._scope, self._send:
+            try:
+                with source.session() as session:
+                    await pump(session, plan, budget, self._send.send)
+            except trio.BrokenResourceError:
+                return  # the reader has gone
+            except trio.Cancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - handed to the reader, whose error it is
+                self._error = error
+
+    async def __anext__(self) -> T:
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            error, self._error = self._error, None
+            if error is not None:
+                raise error from None
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Stop reading ahead; does not wait."""
+        self._scope.cancel()
+        self._receive.close()
+
+    async def aclose(self) -> None:
+        """Stop reading ahead."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()

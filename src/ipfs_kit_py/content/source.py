@@ -1,0 +1,90 @@
+"""Where blocks are read from: the store, and on a miss the exchange. The one place that holds the miss path."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, contextmanager, nullcontext
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from ipfs_kit_py.core import multihash
+from ipfs_kit_py.core.cid import Block
+from ipfs_kit_py.core.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+
+    from ipfs_kit_py.core.cid import CID
+    from ipfs_kit_py.core.interfaces import BlockStore, Exchange, ExchangeSession
+
+T = TypeVar("T")
+
+
+class BlockSource:
+    """Blocks of this node: its store first, then its peers (``exchange`` is ``None`` on an offline node)."""
+
+    def __init__(self, store: BlockStore, exchange: Exchange | None) -> None:
+        self.store = store
+        self.exchange = exchange
+
+    @contextmanager
+    def session(self) -> Iterator[SourceSession]:
+        """Reads that belong together: peers that had one block are asked first for the next."""
+        with self.exchange.session() if self.exchange else nullcontext() as fetches:
+            yield SourceSession(self.store, fetches)
+
+    async def put_many(self, blocks: Sequence[Block], *, kept: bool = False) -> None:
+        """Store blocks of our own and serve them to the peers that wait for them."""
+        await trio.to_thread.run_sync(lambda: self.store.put_many(blocks, kept=kept))
+        if self.exchange:
+            await self.exchange.announce_have([block.cid for block in blocks])
+
+
+class SourceSession:
+    """One group of related reads; made by ``BlockSource.session``."""
+
+    def __init__(self, store: BlockStore, fetches: ExchangeSession | None) -> None:
+        self._store = store
+        self._fetches = fetches
+
+    async def get_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
+        """Blocks as they come: those in the store first and in order, then those of peers in any order.
+
+        ``size_hint`` is what one block is expected to weigh, in bytes. Raises ``InvalidCID`` for a hash function that
+        cannot be trusted and ``NotFound`` naming the CID where nobody can be asked. Close it when leaving early.
+        """
+        local = [cid for cid in cids if cid.check_allowed().hash_code != multihash.IDENTITY]
+        if len(local) < len(cids):
+            for cid in cids:
+                if cid.hash_code == multihash.IDENTITY:
+                    yield Block(cid, cid.digest)
+        found = await trio.to_thread.run_sync(self._store.get_many, local) if local else []
+        missing = []
+        for cid, data in zip(local, found, strict=True):
+            if data is None:
+                missing.append(cid)
+            else:
+                yield Block(cid, data)
+        if not missing:
+            return
+        if self._fetches is None:
+            raise NotFound(f"block {missing[0]} is not in the store and the node is offline", cid=missing[0])
+        async with aclosing(self._fetches.fetch_many(missing, size_hint=size_hint)) as blocks:
+            async for block in blocks:
+                yield block
+
+    async def get(self, cid: CID) -> bytes:
+        """One block's bytes; raises as ``get_many``."""
+        async with aclosing(self.get_many([cid])) as blocks:
+            async for block in blocks:
+                return bytes(block.data)
+        raise NotFound(f"block {cid} was not found", cid=cid)
+
+    async def run(self, plan: Generator[CID, bytes, T]) -> T:
+        """Drive a plan that yields the CIDs that it needs one after another, and return its result."""
+        try:
+            cid = next(plan)
+            while True:
+                cid = plan.send(await self.get(cid))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
