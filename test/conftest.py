@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis without a clock, interoperability tests last, and skips that count as failures on demand."""
+"""What all tests share: hypothesis without a clock, interoperability tests last, skips that count where told to."""
 
 from __future__ import annotations
 
