@@ -63,6 +63,33 @@ DIAL_TIMEOUT_SECONDS = 15.0  # one address, TCP and both handshakes
 DIAL_MAX_CONCURRENT = 160  # attempts of the whole node: home routers' NAT tables are small
 DIAL_MAX_CONCURRENT_PER_PEER = 8  # attempts to one peer
 BACKOFF_BASE_SECONDS, BACKOFF_MAX_SECONDS = 5.0, 3600.0  # a dead peer: 5 s, 10 s … 1 h, with jitter
+BACKOFF_MAX_PEERS = 8192  # dead peers remembered; those that may be tried soonest are forgotten first
+MAX_ADDRESS_CHARS = 512  # of one multiaddr, text or binary; a relayed WebTransport address has about 350
+BOOK_MAX_ENTRY_BYTES = 4 * KIB  # packed addresses of one peer: 32 of the usual length
+BOOK_MAX_BYTES = 64 * MIB  # packed addresses of all peers: what bounds the book's memory
+BOOK_FLUSH_SECONDS = 30.0  # changes are gathered so long before they are written
+BOOK_FLUSH_BATCH = 4096  # peers written in one transaction; more changes than that are written at once
+DIAL_MAX_ADDRESSES = 32  # of one attempt to a peer, names resolved: beyond it the worst ranked are left out
+DIAL_RESOLVE_DEPTH = 4  # dnsaddr records that lead to dnsaddr records
+DIAL_RESOLVE_MAX = 16  # addresses taken from one name
+
+# --- connections ------------------------------------------------------------------------------------------------------
+LISTEN_BACKLOG = 256  # connections that the kernel holds until they are accepted
+ACCEPT_PAUSE_SECONDS = 0.2  # after the process ran out of file descriptors: others must close first
+MAX_CONNECTIONS_PER_PEER = 8  # go-libp2p's number; more than one is kept only until the streams on it end
+CONNECTIONS_HARD_FACTOR = 2  # times the high water mark: inbound connections beyond it are refused, however young all are
+DUPLICATE_LINGER_SECONDS = 2.0  # a second connection to a peer closes after so long without streams
+VALUE_HALF_LIFE_SECONDS = 300.0  # usefulness of a peer fades, or an early friend would stay for ever
+STANDING_HALF_LIFE_SECONDS = 600.0  # false blocks are forgiven at this rate
+STANDING_THRESHOLD = 4.0  # false blocks, see Network.penalise: a broken disk makes one or two, malice many
+STANDING_REFUSE_SECONDS = 900.0  # how long a peer with such a standing is refused
+STANDING_MAX_PEERS = 4096  # peers with a bad standing remembered; the least bad are forgotten first
+IDENTIFY_PUSH_DELAY_SECONDS = 0.5  # changes of addresses or protocols told of together
+IDENTIFY_PUSH_CONCURRENT = 16  # peers told at once
+IDENTIFY_MAX_TEXT = 256  # characters of an agent or a protocol id
+IDENTIFY_KNOWN_PEERS = 4096  # peers whose protocols are remembered after they disconnected
+PING_SECONDS = 10.0  # wait for one echo
+PING_IDLE_SECONDS = 60.0  # an inbound ping stream without a ping is closed
 
 # --- bitswap ----------------------------------------------------------------------------------------------------------
 MAX_BLOCK_BYTES = 2 * MIB  # bitswap-protocol.md: implementations must support 2 MiB
@@ -84,6 +111,12 @@ MAX_DAG_DEPTH = 64  # of a UnixFS file or a path; a file of 1 EiB with width 2 h
 MAX_CODEC_DEPTH = 1024  # nesting of dag-cbor and dag-json (CVE-2026-42328: unbounded recursion)
 MAX_LINKS_PER_BLOCK = 100_000  # a 2 MiB block cannot hold more
 MAX_HAMT_FANOUT = 1024  # unixfs.md: a power of two, a multiple of 8, at most this
+HAMT_AHEAD_CHILDREN = 65_536  # children that the shards asked for may have: 256 shards of the usual fanout at once
+HAMT_AHEAD_SHARD_BYTES = 16 * KIB  # what a shard is expected to weigh: 256 entries with names of 20 bytes
+HAMT_MAX_FRONTIER = 16_384  # known shards not asked for; above it a quarter is asked at once, as a trie of shards alone
+# grows 256-fold a level: about 100 MB at the worst
+MAX_FILE_LINKS = 16_384  # of one node of a file that we write: with the longest CIDs still under 2 MiB
+MAX_NAME_BYTES = 1024  # of an entry that we write; file systems allow 255, a full HAMT shard stays under 2 MiB
 MAX_CAR_HEADER_BYTES = 1 * MIB  # roots of a CAR; never allocated from its length field
 MAX_CAR_SECTION_BYTES = 8 * MIB  # one block with its CID
 READ_AHEAD_BYTES = 32 * MIB  # of a file being read in order
