@@ -10,19 +10,22 @@ import hashlib
 import http.client
 import json
 import os
+import signal
 import stat
 import subprocess
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote_plus, urlencode
 
-from test.peers.process import CALL_SECONDS, LOG_TAIL, PeerFailed, stop_process
+from test.peers.process import CALL_SECONDS, LOG_TAIL, STOP_SECONDS, PeerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 READ_BYTES = 1 << 20
+# The daemon ends with our end of the pipe, even where this process is killed: an orphan would stay for ever.
+_GUARDED = '"$0" daemon & exec >&-; cat >/dev/null; kill $!; wait $!'
 
 
 class Fetched(NamedTuple):
@@ -79,7 +82,12 @@ class Kubo:
         path.write_text(json.dumps(_configure(json.loads(path.read_text())), indent=1))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [binary, "daemon"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                ["sh", "-c", _GUARDED, binary],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             self._wait_ready()
@@ -235,8 +243,14 @@ class Kubo:
 
     def close(self) -> None:
         """End the daemon."""
-        stop_process(self._process)
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self._process.stdout.close()
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -22,17 +23,6 @@ LOG_TAIL = 3000  # characters of the peer's own log shown with a failure
 
 class PeerFailed(Exception):
     """A peer answered with an error, went away, or did not answer in time."""
-
-
-def stop_process(process: subprocess.Popen[bytes]) -> None:
-    """End a child: what it was asked politely before is its own affair; this ends it for sure and takes it in."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class JsonPeer:
@@ -105,12 +95,13 @@ class JsonPeer:
         """End the child."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it went away with a request unread
             self._process.stdin.close()
+        try:
             self._process.wait(STOP_SECONDS)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-        stop_process(self._process)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
 
     def __enter__(self) -> Self:
