@@ -40,21 +40,24 @@ async def pump(
 ) -> None:
     """Run a plan to its end: fetch what it wants in the background, ``await emit(result)`` in order."""
     wake = trio.Event()
-
     failure: Exception | None = None
 
-    async def fetch(cids: list[CID], size: int | None) -> None:
+    def fail(error: Exception) -> None:
         nonlocal failure
+        failure = failure or error  # the first one is the answer, not a group of what followed from it
+        nursery.cancel_scope.cancel()
+
+    async def fetch(cids: list[CID], size: int | None) -> None:
         try:
             async with aclosing(session.get_many(cids, size_hint=size)) as blocks:
                 async for block in blocks:
                     plan.feed(block.cid, block.data)
                     wake.set()
-        except Exception as error:  # noqa: BLE001 - raised again below: the first one is the answer, not a group
-            failure = failure or error
-            nursery.cancel_scope.cancel()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            fail(error)
 
-    async with trio.open_nursery() as nursery:
+    async def drive() -> None:
+        nonlocal wake
         while not plan.done:
             wanted = plan.wanted(budget)
             for at in range(0, len(wanted), batch):
@@ -67,6 +70,12 @@ async def pump(
             if not emitted and not wanted and not plan.done:
                 await wake.wait()
                 wake = trio.Event()
+
+    async with trio.open_nursery() as nursery:
+        try:
+            await drive()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            fail(error)
     if failure is not None:
         raise failure
 

@@ -5,6 +5,7 @@
     │   ├── InvalidCID             also a ValueError
     │   ├── InvalidAddress         also a ValueError
     │   ├── InvalidBlock           also a ValueError: bytes that are no valid block of their codec
+    │   ├── InvalidName            also a ValueError: a name that no directory entry may have
     │   ├── ConfigError
     │   ├── NotRunning
     │   └── NotSupported
@@ -45,6 +46,10 @@ class InvalidAddress(LocalError, ValueError):
 
 class InvalidBlock(LocalError, ValueError):
     """Bytes that are no valid block of their codec."""
+
+
+class InvalidName(LocalError, ValueError):
+    """A name that no directory entry may have, or that its directory has already."""
 
 
 class ConfigError(LocalError):

@@ -1,0 +1,37 @@
+"""A verb on a node that lives for the command's length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py.gateway.call import Call
+from ipfs_kit_py.gateway.verbs import VERBS
+from ipfs_kit_py.node import open_node
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ipfs_kit_py.cli.options import Options, Request
+    from ipfs_kit_py.cli.render import Rendering
+    from ipfs_kit_py.content.files import Entry
+    from ipfs_kit_py.repo import Repo
+
+
+async def perform(
+    repo: Repo,
+    options: Options,
+    request: Request,
+    uploads: Callable[[], AsyncIterator[Entry]] | None,
+    rendering: Rendering,
+) -> None:
+    """Open a node on the repo, dial the peers that were named, perform the verb. It listens nowhere."""
+    repo.ensure()
+    config = repo.config(role=options.role, listen=(), offline=options.offline or None)
+    async with open_node(config) as node:
+        for address in options.peers:
+            await node.connect(address)
+        if request.verb == "get":
+            await node.get(request.arguments[0], rendering.destination(), progress=rendering.read)
+            return
+        call = Call(node, rendering, request.arguments, request.options, uploads() if uploads else None)
+        await VERBS[request.verb].run(call)

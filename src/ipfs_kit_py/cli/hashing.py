@@ -1,0 +1,24 @@
+"""``add --only-hash``: CIDs of local files, with no node and no network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py.content.add import add_entries, chosen_profile
+from ipfs_kit_py.core import kubo_shapes as shapes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ipfs_kit_py.cli.options import Request
+    from ipfs_kit_py.cli.render import Rendering
+    from ipfs_kit_py.content.files import Entry
+
+
+async def only_hash(request: Request, uploads: Callable[[], AsyncIterator[Entry]], rendering: Rendering) -> None:
+    """Hash the request's files as ``add`` would store them."""
+    profile = chosen_profile(request.options)
+    wrap = request.options.get("wrap-with-directory") == "true"
+    async for row in add_entries(uploads(), profile, put=None, wrap=wrap):
+        if row.cid is not None:
+            await rendering.row(shapes.added(row.name, row.cid, row.size))

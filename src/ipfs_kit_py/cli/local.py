@@ -1,0 +1,70 @@
+"""Commands that need no node: init, config, version."""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py import __version__
+from ipfs_kit_py.cli.output import failing, say
+from ipfs_kit_py.crypto.keys import load_or_create
+from ipfs_kit_py.repo import Repo, default_path
+
+if TYPE_CHECKING:
+    from ipfs_kit_py.cli.options import Options
+
+
+def init(options: Options) -> int:
+    """Make the repo and say what to do next."""
+    with failing() as outcome:
+        repo = Repo(options.repo or default_path())
+        existed = repo.exists
+        repo.ensure()
+        if options.role:
+            repo.set("role", options.role)
+        key = load_or_create(repo.config().identity_path or repo.identity_path)
+        if options.json:
+            say(json.dumps({"ID": str(key.peer_id()), "Repo": str(repo.path), "Created": not existed}))
+        else:
+            say(f"{'repo was there already' if existed else 'made a repo'}: {repo.path}")
+            say(f"peer id: {key.peer_id()}")
+            say("next: ipfs-kit add FILE, or ipfs-kit --peer MULTIADDR get CID, or ipfs-kit daemon")
+    return outcome.code
+
+
+def config(options: Options, name: str | None, value: str | None, unset: bool) -> int:
+    """Show all settings or one, or change one."""
+    with failing() as outcome:
+        repo = Repo(options.repo or default_path())
+        if name is None:
+            say(json.dumps(repo.settings(), indent=None if options.json else 2))
+        elif unset:
+            repo.set(name, None)
+        elif value is None:
+            found = repo.settings()
+            if name not in found:
+                found = repo.config().to_dict()
+            if name not in found:
+                repo.set(name, None)  # names the settings that there are
+            say(json.dumps(found[name], default=str))
+        else:
+            repo.ensure()
+            repo.set(name, _value(value))
+    return outcome.code
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def version(options: Options) -> int:
+    """Print the version."""
+    if options.json:
+        say(json.dumps({"Version": __version__, "Python": platform.python_version()}))
+    else:
+        say(f"ipfs-kit {__version__}")
+    return 0

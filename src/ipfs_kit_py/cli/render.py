@@ -1,0 +1,186 @@
+"""How each verb's answer is printed: Kubo's lines, JSON with ``--json``, bytes as they are; bars on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from ipfs_kit_py.cli.output import say
+from ipfs_kit_py.cli.sources import total_size
+from ipfs_kit_py.core.errors import LocalError
+from ipfs_kit_py.core.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from ipfs_kit_py.cli.options import Options, Request
+
+_BARS = frozenset({"add", "get", "dag/import"})
+
+
+class Rendering:
+    """Prints one request's answer as it comes. ``failed`` is the error that a row told of at the end, or empty."""
+
+    def __init__(self, options: Options, request: Request, *, quiet: bool, quieter: bool, output: Path | None) -> None:
+        self._options = options
+        self._request = request
+        self._quiet = quiet
+        self._quieter = quieter
+        self._output = output
+        self._last = ""
+        self._progress: Progress | None = None
+        self._task: Any = None
+        self.failed = ""
+
+    def __enter__(self) -> Self:
+        if self._request.verb in _BARS and sys.stderr.isatty() and not self._options.json:
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            total = total_size(self._request) if self._request.verb != "get" else None
+            self._task = self._progress.add_task(self._request.verb, total=total)
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if self._last and self._quieter:
+            say(self._last)
+        sys.stdout.flush()
+
+    def read(self, size: int) -> None:
+        """So many bytes more were moved."""
+        if self._progress is not None:
+            self._progress.advance(self._task, size)
+
+    async def data(self, data: Buffer) -> None:
+        """Write bytes to standard output, whole."""
+        sys.stdout.flush()
+        await trio.to_thread.run_sync(_write_all, memoryview(data).cast("B"))
+
+    async def row(self, row: dict[str, Any]) -> None:
+        """Print one object of the answer."""
+        if row.get("Type") == "error" and "Message" in row:
+            self.failed = row["Message"]
+        elif self._options.json:
+            say(json.dumps(row))
+        else:
+            _LINES.get(self._request.verb, _print_json)(self, row)
+
+    def added(self, row: dict[str, Any]) -> None:
+        """A line of ``add``."""
+        if "Hash" not in row:
+            return
+        if self._quieter:
+            self._last = row["Hash"]
+        elif self._quiet:
+            say(row["Hash"])
+        else:
+            say(f"added {row['Hash']} {printable(row['Name'])}".rstrip())
+
+    def destination(self) -> Path:
+        """Where ``get`` writes: ``--output``, or the path's last name here; below it where it is a directory."""
+        name = self._request.arguments[0].rstrip("/").rpartition("/")[2]
+        chosen = self._output if self._output is not None else Path(name)
+        if self._output is not None and chosen.is_dir():
+            chosen = chosen / name
+        if chosen.name in ("", ".", ".."):
+            raise LocalError(f"cannot tell what to call {self._request.arguments[0]}; name a file or folder with -o")
+        return chosen
+
+
+def _write_all(rest: memoryview) -> None:
+    descriptor = sys.stdout.fileno()
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _print_json(_rendering: Rendering, row: dict[str, Any]) -> None:
+    say(json.dumps(row, indent=2))
+
+
+def _listing(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for item in row["Objects"]:
+        for link in item["Links"]:
+            slash = "/" if link["Type"] == 1 else ""
+            size = "-" if link["Type"] == 1 else link["Size"]
+            say(f"{link['Hash']} {size} {printable(link['Name'])}{slash}")
+
+
+def _block_removed(rendering: Rendering, row: dict[str, Any]) -> None:
+    if row.get("Error"):
+        rendering.failed = f"cannot remove {row['Hash']}: {row['Error']}"
+    else:
+        say(f"removed {row['Hash']}")
+
+
+def _imported(_rendering: Rendering, row: dict[str, Any]) -> None:
+    if "Root" in row:
+        say(f"pinned root {row['Root']['Cid']['/']}")
+    else:
+        say(f"imported {row['Stats']['BlockCount']} blocks, {row['Stats']['BlockBytesCount']} bytes")
+
+
+def _dag_stat(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for item in row["DagStats"]:
+        say(f"{item['Cid']['/']} {item['Size']} bytes in {item['NumBlocks']} blocks")
+
+
+def _pins(word: str) -> Callable[[Rendering, dict[str, Any]], None]:
+    def line(_rendering: Rendering, row: dict[str, Any]) -> None:
+        for cid in row["Pins"]:
+            say(f"{word} {cid}")
+
+    return line
+
+
+def _pin_listing(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for cid, pin in row["Keys"].items():
+        say(f"{cid} {pin['Type']} {printable(pin.get('Name', ''))}".rstrip())
+
+
+def _swarm_peers(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for peer in row["Peers"] or ():
+        say(f"{printable(peer['Addr'])}/p2p/{peer['Peer']} {peer['Latency']}")
+
+
+def _swarm_addrs(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for peer, addresses in row["Addrs"].items():
+        say(f"{peer} ({len(addresses)})")
+        for address in addresses:
+            say(f"\t{printable(address)}")
+
+
+def _strings(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for line in row["Strings"]:
+        say(printable(line))
+
+
+_LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
+    "add": Rendering.added,
+    "ls": _listing,
+    "block/put": lambda _, row: say(row["Key"]),
+    "block/stat": lambda _, row: say(f"Key: {row['Key']}\nSize: {row['Size']}"),
+    "block/rm": _block_removed,
+    "dag/put": lambda _, row: say(row["Cid"]["/"]),
+    "dag/import": _imported,
+    "dag/stat": _dag_stat,
+    "pin/add": _pins("pinned"),
+    "pin/rm": _pins("unpinned"),
+    "pin/ls": _pin_listing,
+    "swarm/connect": _strings,
+    "swarm/disconnect": _strings,
+    "swarm/peers": _swarm_peers,
+    "swarm/addrs": _swarm_addrs,
+    "repo/gc": lambda _, row: say(f"removed {row['Key']['/']}"),
+    "repo/verify": lambda _, row: say(printable(row["Msg"])),
+}

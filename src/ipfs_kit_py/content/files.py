@@ -1,0 +1,75 @@
+"""Local files as entries of a tree to add, in the order that an import wants them: parents first, names sorted."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from ipfs_kit_py.core.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from typing_extensions import Buffer
+
+READ_BYTES = 8 << 20  # per read: one worker-thread crossing
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, directory or symbolic link to add. ``path`` is relative, ``/`` between segments.
+
+    ``chunks()`` gives a file's content in order; ``target`` is where a link points.
+    """
+
+    path: str
+    kind: str
+    chunks: Callable[[], AsyncIterator[Buffer]] | None = None
+    target: str = ""
+
+
+def tree(path: Path, *, recursive: bool, hidden: bool = False, name: str | None = None) -> Iterator[Entry]:
+    """Entries of a local file, link or (``recursive``) directory, depth first.
+
+    ``LocalError`` for a directory without ``recursive``, and for what is neither file, directory nor link.
+    """
+    label = name if name is not None else path.name or path.resolve().name
+    try:
+        mode = path.lstat().st_mode
+    except OSError as error:
+        raise LocalError(f"cannot add {path}: {error.strerror}") from None
+    if stat.S_ISLNK(mode):
+        yield Entry(label, "symlink", target=os.readlink(path))
+    elif stat.S_ISREG(mode):
+        yield Entry(label, "file", chunks=lambda: read_file(path))
+    elif stat.S_ISDIR(mode):
+        if not recursive:
+            raise LocalError(f"{path} is a directory; add it with recursive (-r)")
+        yield Entry(label, "directory")
+        for item in sorted(os.listdir(path)):
+            if hidden or not item.startswith("."):
+                yield from tree(path / item, recursive=True, hidden=hidden, name=f"{label}/{item}")
+    else:
+        raise LocalError(f"cannot add {path}: it is neither a file, a directory nor a link")
+
+
+async def read_file(path: Path) -> AsyncIterator[bytes]:
+    """A file's content in pieces of ``READ_BYTES``, read on a worker thread."""
+    try:
+        file = await trio.to_thread.run_sync(lambda: path.open("rb", buffering=0))
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+    with file:
+        while True:
+            try:
+                piece = await trio.to_thread.run_sync(file.read, READ_BYTES)
+            except OSError as error:
+                raise LocalError(f"cannot read {path}: {error.strerror}") from None
+            if not piece:
+                return
+            yield piece

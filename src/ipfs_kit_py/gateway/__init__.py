@@ -1,0 +1,1 @@
+"""The node over HTTP on loopback: the verbs of the command line in the form of Kubo's RPC."""
