@@ -50,6 +50,13 @@ YAMUX_PING_TIMEOUT = 20.0  # seconds without any answer: the connection is dead 
 WRITE_STALL_SECONDS = 30.0  # a peer that takes not one byte of a pending write for so long is cut off
 VIEW_HOLD_SECONDS = 0.05  # how long a write may hold a store's view before the rest is copied (long readers stop reuse)
 SEND_BATCH_BYTES = 256 * KIB  # sealed bytes per socket write: enough to fill the pipe, small enough to stay fair
+SLOW_BATCH_BYTES = 16 * KIB  # the same where the last write took over a second: the stall deadline counts by batch
+WRITE_COPY_BYTES = 16 * KIB  # a shorter write is copied and returns at once
+WRITE_COPY_BACKLOG_BYTES = 64 * KIB  # unless a stream has more than this waiting already
+READ_BUFFER_MIN, READ_BUFFER_MAX = 4 * KIB, 1 * MIB  # of a connection; grows while reads fill it
+CLOSE_SECONDS = 0.02  # what still waits is sent for so long before a connection closes
+TICK_SECONDS = WRITE_STALL_SECONDS / 6  # how often a connection looks for what has waited too long
+REMEMBERED_PROTOCOLS = 64  # of one connection: a stream of a remembered one costs no extra round trip
 
 # --- streams, identify, ping ------------------------------------------------------------------------------------------
 NEGOTIATE_SECONDS = 10.0  # protocol choice on a new stream
@@ -134,6 +141,7 @@ MAX_FILE_LINKS = 16_384  # of one node of a file that we write: with the longest
 MAX_NAME_BYTES = 1024  # of an entry that we write; file systems allow 255, a full HAMT shard stays under 2 MiB
 MAX_CAR_HEADER_BYTES = 1 * MIB  # roots of a CAR; never allocated from its length field
 MAX_CAR_SECTION_BYTES = 8 * MIB  # one block with its CID
+MAX_CAR_ROOTS = 10_000  # roots named by one CAR
 READ_AHEAD_BYTES = 32 * MIB  # of a file being read in order
 
 # --- store ------------------------------------------------------------------------------------------------------------

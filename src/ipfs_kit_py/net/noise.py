@@ -248,9 +248,9 @@ class Session:
         self.broken = False
 
     @staticmethod
-    def sealed_size(parts: Sequence[Buffer]) -> int:
+    def sealed_size(parts: Sequence[bytes | memoryview]) -> int:
         """At most how many bytes ``seal`` makes of these parts."""
-        size = sum(len(part) for part in parts)  # type: ignore[arg-type]
+        size = sum(map(len, parts))
         frames = size // NOISE_PLAINTEXT_BYTES + 2 * len(parts) + 1
         return size + frames * (2 + TAG_BYTES)
 
@@ -283,7 +283,7 @@ class Session:
         scratch.clear()
         return at
 
-    def _seal_one(self, plain: Buffer, size: int, out: memoryview, at: int) -> int:
+    def _seal_one(self, plain: bytearray | memoryview, size: int, out: memoryview, at: int) -> int:
         size += TAG_BYTES
         out[at] = size >> 8
         out[at + 1] = size & 0xFF

@@ -1,0 +1,542 @@
+"""yamux: many streams over one connection, each with its own window. Sans-I/O.
+
+The driver feeds what came to ``receive`` and takes what is to go from ``gather``. Streams belong to the engine
+(``StreamState``); the driver reads their ``chunks`` and says how much with ``consumed``. Payloads are never joined or
+cut more than frames ask for. What a peer may send is checked against its window before any of it is kept.
+
+Source: libp2p/specs yamux/README.md (hashicorp/yamux spec.md).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipfs_kit_py.core.config import (
+    WRITE_STALL_SECONDS,
+    YAMUX_ACCEPT_BACKLOG,
+    YAMUX_CLOSE_SECONDS,
+    YAMUX_DISCARD_BYTES,
+    YAMUX_INITIAL_WINDOW,
+    YAMUX_MAX_CONNECTION_BUFFER,
+    YAMUX_MAX_CONTROL_BYTES,
+    YAMUX_MAX_FRAME,
+    YAMUX_MAX_STREAMS_IN,
+    YAMUX_MAX_WINDOW,
+    YAMUX_PING_INTERVAL,
+    YAMUX_PING_TIMEOUT,
+    YAMUX_QUANTUM,
+    YAMUX_RTT_FLOOR,
+)
+from ipfs_kit_py.core.errors import ProtocolViolation
+from ipfs_kit_py.net.yamux_stream import StreamState, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROTOCOL = "/yamux/1.0.0"
+DATA, WINDOW_UPDATE, PING, GO_AWAY = 0, 1, 2, 3
+SYN, ACK, FIN, RST = 1, 2, 4, 8
+NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = 0, 1, 2
+HEADER_BYTES = 12
+MAX_U32 = 0xFFFF_FFFF
+MAX_PINGS = 8  # of ours without an answer
+
+_HEADER = struct.Struct(">BBHII")
+
+
+class Kind(Enum):
+    """What happened."""
+
+    OPENED = "opened"  # by the remote
+    READABLE = "readable"  # bytes or the end came
+    RESET = "reset"  # by the remote, or because of what it did
+    PONG = "pong"
+    GO_AWAY = "go away"
+
+
+class Event(NamedTuple):
+    """``value`` is the ping's id or the reason code; ``seconds`` the round trip of a ping."""
+
+    kind: Kind
+    stream: StreamState | None = None
+    value: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts of streams, and bytes received that nobody has read yet."""
+
+    inbound: int
+    outbound: int
+    waiting: int
+    unread: int
+    granted: int
+    rtt: float | None
+
+
+class Yamux:
+    """One side of a connection."""
+
+    def __init__(self, *, client: bool, now: float) -> None:
+        """``client`` is the side that dialled: its streams have odd numbers."""
+        self._next_id = 1 if client else 2
+        self._next_ping = 1
+        self._streams: dict[int, StreamState] = {}
+        self._unborn: set[StreamState] = set()  # ours, before their first frame
+        self._closing: dict[StreamState, None] = {}  # closed here, not yet by the remote; the oldest first
+        self._events: list[Event] = []
+        # sending
+        self._control = bytearray()
+        self._updates: dict[StreamState, None] = {}
+        self._round: deque[StreamState] = deque()
+        self._sealed: list[Write] = []
+        # receiving: a header that is not whole yet, or a payload that is not
+        self._head = bytearray()
+        self._left = 0
+        self._sink: StreamState | None = None
+        self._sink_fin = False
+        # sums
+        self._inbound = 0
+        self._waiting = 0  # inbound, not accepted
+        self._unacked = 0  # outbound, not acknowledged
+        self._stale_credit = 0  # what the remote may still have sent to streams that are gone
+        self.unread = 0
+        self._granted = 0
+        # life
+        self._pings: dict[int, float] = {}
+        self._ping_at = now
+        self._received_at = now
+        self.rtt: float | None = None
+        self.remote_gone = False
+        self.local_gone = False
+
+    # --- what came ----------------------------------------------------------------------------------------------------
+    def receive(self, data: bytes, now: float) -> None:
+        """Take in decrypted bytes, cut anywhere. ``ProtocolViolation`` ends the connection."""
+        self._received_at = now
+        at, end = 0, len(data)
+        while at < end:
+            if self._left:
+                take = min(self._left, end - at)
+                self._left -= take
+                if self._sink is not None:
+                    self._deliver(self._sink, data, at, take)
+                at += take
+                if not self._left and self._sink is not None and self._sink_fin:
+                    self._finished(self._sink)
+                continue
+            if self._head or end - at < HEADER_BYTES:
+                take = min(HEADER_BYTES - len(self._head), end - at)
+                self._head += data[at : at + take]
+                at += take
+                if len(self._head) < HEADER_BYTES:
+                    return
+                header = _HEADER.unpack(self._head)
+                self._head.clear()
+            else:
+                header = _HEADER.unpack_from(data, at)
+                at += HEADER_BYTES
+            self._on_header(*header)
+
+    def take_events(self) -> list[Event]:
+        """What has happened since the last call; at most one READABLE for each stream."""
+        events, self._events = self._events, []
+        for event in events:
+            if event.kind is Kind.READABLE and event.stream is not None:
+                event.stream.announced = False
+        return events
+
+    def _on_header(self, version: int, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if version != 0:
+            raise ProtocolViolation(f"a yamux frame of version {version}")
+        if len(self._control) > YAMUX_MAX_CONTROL_BYTES:
+            raise ProtocolViolation("the remote asks for answers and does not read them")
+        if kind in (DATA, WINDOW_UPDATE):
+            self._on_stream_frame(kind, flags, stream_id, length)
+        elif kind == PING:
+            self._on_ping(flags, length)
+        elif kind == GO_AWAY:
+            self.remote_gone = True
+            self._events.append(Event(Kind.GO_AWAY, value=length))
+        else:
+            raise ProtocolViolation(f"a yamux frame of type {kind}")
+
+    def _on_stream_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if stream_id == 0:
+            raise ProtocolViolation("a yamux stream frame without a stream")
+        if flags & SYN:
+            self._on_syn(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._on_stale(kind, length)
+            return
+        if flags & ACK:
+            self._acknowledged(stream)
+        if kind == DATA:
+            if length > stream.credit:
+                raise ProtocolViolation(f"{length} bytes on a yamux stream whose window has {stream.credit}")
+            stream.credit -= length
+            self._left = length
+            self._sink = stream
+            self._sink_fin = bool(flags & FIN)
+        elif stream.send_window + length > MAX_U32:
+            raise ProtocolViolation("a yamux window beyond 32 bits")
+        elif length:
+            stream.send_window += length
+            self._make_ready(stream)
+        if flags & RST:
+            self._remove(stream, "the remote reset the stream")
+            self._events.append(Event(Kind.RESET, stream))
+        elif stream.fin_received and length and kind == DATA:
+            self.reset(stream, "bytes came after the end of the stream")
+            self._events.append(Event(Kind.RESET, stream))
+        elif flags & FIN and not (kind == DATA and length):
+            self._finished(stream)
+
+    def _on_syn(self, stream_id: int) -> None:
+        if stream_id % 2 == self._next_id % 2:
+            raise ProtocolViolation(f"the remote opened the yamux stream {stream_id}, a number of ours")
+        if stream_id in self._streams:
+            raise ProtocolViolation(f"the remote opened the yamux stream {stream_id} twice")
+        full = self._inbound >= YAMUX_MAX_STREAMS_IN or self._waiting >= YAMUX_ACCEPT_BACKLOG
+        if full or self.local_gone:
+            self._stale_credit += YAMUX_INITIAL_WINDOW
+            self._send_control(WINDOW_UPDATE, RST, stream_id, 0)
+            return
+        stream = StreamState(stream_id, outbound=False, now=self._received_at)
+        self._streams[stream_id] = stream
+        self._inbound += 1
+        self._waiting += 1
+        self._granted += stream.target
+        self._events.append(Event(Kind.OPENED, stream))
+
+    def _on_stale(self, kind: int, length: int) -> None:
+        """A frame for a stream that is gone: it may have been on its way. No more can have been than its window had."""
+        if kind == DATA:
+            if length > self._stale_credit:
+                raise ProtocolViolation(f"{length} bytes for a yamux stream that is not open")
+            self._stale_credit -= length
+            self._left = length
+            self._sink = None
+
+    def _on_ping(self, flags: int, number: int) -> None:
+        if flags & SYN:
+            self._send_control(PING, ACK, 0, number)
+        elif flags & ACK and (sent := self._pings.pop(number, None)) is not None:
+            sample = self._received_at - sent
+            self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / 8
+            self._events.append(Event(Kind.PONG, value=number, seconds=sample))
+
+    def _deliver(self, stream: StreamState, data: bytes, at: int, size: int) -> None:
+        if stream.gone:
+            return
+        if stream.read_closed:
+            stream.discarded += size
+            if stream.discarded > YAMUX_DISCARD_BYTES:
+                self.reset(stream, "nobody reads it any more")
+            return
+        stream.deliver(data, at, size)
+        self.unread += size
+        if not stream.announced:
+            stream.announced = True
+            self._events.append(Event(Kind.READABLE, stream))
+        if self.unread > YAMUX_MAX_CONNECTION_BUFFER:
+            worst = max(self._streams.values(), key=_unread)
+            self.reset(worst, "too many bytes of this connection are unread")
+            self._events.append(Event(Kind.RESET, worst))
+
+    def _finished(self, stream: StreamState) -> None:
+        if stream.gone or stream.fin_received:
+            return
+        stream.fin_received = True
+        self._updates.pop(stream, None)
+        if not stream.announced:
+            stream.announced = True
+            self._events.append(Event(Kind.READABLE, stream))
+        self._settle(stream)
+
+    def _acknowledged(self, stream: StreamState) -> None:
+        if stream.outbound and not stream.acked:
+            stream.acked = True
+            self._unacked -= 1
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+    @property
+    def can_open(self) -> bool:
+        """Whether another stream may be opened now: the remote keeps a bounded number that it has not acknowledged."""
+        return self._unacked < YAMUX_ACCEPT_BACKLOG
+
+    def open(self, now: float) -> StreamState:
+        """A new stream; its first bytes open it at the remote."""
+        stream = StreamState(0, outbound=True, now=now)
+        self._unborn.add(stream)
+        self._unacked += 1
+        self._granted += stream.target
+        return stream
+
+    def accept(self, stream: StreamState) -> None:
+        """The inbound stream has found its handler: it no longer counts as waiting."""
+        if not stream.accepted and not stream.gone:
+            stream.accepted = True
+            self._waiting -= 1
+
+    def send(self, stream: StreamState, write: Write, now: float) -> None:
+        """Queue bytes behind those that wait already. On a stream that is gone they are dropped at once."""
+        if stream.gone or stream.fin_wanted:
+            write.finish(dropped=True)
+            return
+        if not write.left:
+            write.finish()
+            return
+        if not stream.queued:
+            stream.progress_at = now
+        stream.writes.append(write)
+        stream.queued += write.left
+        self._make_ready(stream)
+
+    def finish(self, stream: StreamState) -> None:
+        """Half-close: after the queued bytes the remote reads an end."""
+        stream.fin_wanted = True
+        self._make_ready(stream)
+
+    def close_read(self, stream: StreamState, now: float) -> None:
+        """Nobody reads any more: what has come is dropped, and a little that may still come is taken and dropped."""
+        stream.read_closed = True
+        self._drop_unread(stream)
+        self._updates.pop(stream, None)
+        if not stream.gone and not stream.fin_received:
+            stream.closed_at = now
+            self._closing[stream] = None
+
+    def reset(self, stream: StreamState, reason: str) -> None:
+        """Drop the stream, both ways; the remote is told where it knows of it."""
+        if stream.gone:
+            self._drop_unread(stream)
+            return
+        if stream.id:
+            self._send_control(WINDOW_UPDATE, RST, stream.id, 0)
+        self._remove(stream, reason)
+
+    def consumed(self, stream: StreamState, size: int, now: float) -> bool:
+        """The driver took ``size`` bytes of the chunks. True where a window update is now waiting to go."""
+        stream.unread -= size
+        self.unread -= size
+        if stream.gone or stream.fin_received or stream.read_closed:
+            return False
+        if (stream.target - stream.unread - stream.credit) * 2 < stream.target:
+            return False
+        if stream not in self._updates:
+            self._tune(stream, now)
+            self._updates[stream] = None
+        return True
+
+    def ping(self, now: float) -> int | None:
+        """Send a ping; its number, or ``None`` where too many are under way."""
+        if len(self._pings) >= MAX_PINGS:
+            return None
+        number, self._next_ping = self._next_ping, (self._next_ping + 1) & MAX_U32
+        self._pings[number] = now
+        self._send_control(PING, SYN, 0, number)
+        return number
+
+    def go_away(self, code: int) -> None:
+        """Tell the remote that no more streams will be taken or opened; once."""
+        if not self.local_gone:
+            self.local_gone = True
+            self._control += _HEADER.pack(0, GO_AWAY, 0, 0, code)
+
+    def close(self, reason: str) -> list[StreamState]:
+        """The connection is gone: every stream is, and what waited to be sent is dropped. Returns the streams."""
+        streams = [*self._streams.values(), *self._unborn]
+        for stream in streams:
+            self._remove(stream, reason)
+        self._control.clear()
+        for write in self.take_sealed():
+            write.finish(dropped=True)
+        return streams
+
+    # --- what is to go ------------------------------------------------------------------------------------------------
+    @property
+    def has_output(self) -> bool:
+        """Whether ``gather`` would return something."""
+        return bool(self._control or self._round or self._updates)
+
+    def gather(self, budget: int, now: float) -> list[bytes | memoryview]:
+        """Whole frames of about ``budget`` payload bytes: first control, then each stream that can send in its turn.
+
+        The parts are to be sealed in this order, before anything else; then ``take_sealed`` says what is finished.
+        """
+        parts: list[bytes | memoryview] = []
+        if self._control:
+            parts.append(bytes(self._control))
+            self._control.clear()
+        if self._updates:
+            self._gather_updates(parts)
+        turns = self._round
+        while turns and budget > 0:
+            stream = turns.popleft()
+            stream.ready = False
+            if stream.can_send:
+                budget -= self._frame(stream, budget if not turns else min(budget, YAMUX_QUANTUM), parts, now)
+                self._make_ready(stream)
+        return parts
+
+    def take_sealed(self) -> list[Write]:
+        """The writes whose last bytes the last ``gather`` returned."""
+        sealed, self._sealed = self._sealed, []
+        return sealed
+
+    def _gather_updates(self, parts: list[bytes | memoryview]) -> None:
+        for stream in self._updates:
+            delta = stream.target - stream.unread - stream.credit
+            if delta > 0 and stream.syn_sent:
+                stream.credit += delta
+                parts.append(_HEADER.pack(0, WINDOW_UPDATE, self._opening_flags(stream), stream.id, delta))
+        self._updates.clear()
+
+    def _frame(self, stream: StreamState, room: int, parts: list[bytes | memoryview], now: float) -> int:
+        size = min(stream.queued, stream.send_window, room, YAMUX_MAX_FRAME)
+        last = stream.fin_wanted and size == stream.queued
+        flags = self._opening_flags(stream) | (FIN if last else 0)
+        parts.append(_HEADER.pack(0, DATA, flags, stream.id, size))
+        stream.queued -= size
+        stream.send_window -= size
+        stream.progress_at = now
+        left = size
+        while left:
+            write = stream.writes[0]
+            left -= write.take(left, parts)
+            if not write.left:
+                stream.writes.popleft()
+                self._sealed.append(write)
+        if last:
+            stream.fin_sent = True
+            self._settle(stream)
+        return size + HEADER_BYTES
+
+    def _opening_flags(self, stream: StreamState) -> int:
+        """SYN on the first frame of a stream of ours, ACK on the first of the remote's."""
+        if stream.outbound:
+            if stream.syn_sent:
+                return 0
+            if self._next_id > MAX_U32:
+                raise ProtocolViolation("the connection's stream numbers are used up")
+            stream.syn_sent = True
+            stream.id = self._next_id
+            self._next_id += 2
+            self._unborn.discard(stream)
+            self._streams[stream.id] = stream
+            return SYN
+        if stream.acked:
+            return 0
+        stream.acked = True
+        return ACK
+
+    def _make_ready(self, stream: StreamState) -> None:
+        if not stream.ready and not stream.gone and stream.can_send:
+            stream.ready = True
+            self._round.append(stream)
+
+    def _send_control(self, kind: int, flags: int, stream_id: int, value: int) -> None:
+        self._control += _HEADER.pack(0, kind, flags, stream_id, value)
+
+    # --- windows, ends ------------------------------------------------------------------------------------------------
+    def _tune(self, stream: StreamState, now: float) -> None:
+        """Double the window where half of it was used up within four round trips by a reader that keeps up."""
+        quick = now - stream.epoch <= 4 * max(self.rtt or 0.0, YAMUX_RTT_FLOOR)
+        stream.epoch = now
+        wider = min(stream.target * 2, YAMUX_MAX_WINDOW)
+        more = wider - stream.target
+        if quick and stream.unread * 2 <= stream.target and self._granted + more <= YAMUX_MAX_CONNECTION_BUFFER:
+            stream.target = wider
+            self._granted += more
+
+    def _settle(self, stream: StreamState) -> None:
+        """Forget a stream that both sides have closed."""
+        if stream.fin_sent and stream.fin_received:
+            self._forget(stream)
+
+    def _remove(self, stream: StreamState, reason: str) -> None:
+        stream.reset = True
+        stream.reason = reason
+        self._drop_unread(stream)
+        self._forget(stream)
+        writes = list(stream.writes)
+        stream.writes.clear()
+        stream.queued = 0
+        for write in writes:
+            write.finish(dropped=True)
+
+    def _forget(self, stream: StreamState) -> None:
+        if stream.gone:
+            return
+        stream.gone = True
+        self._unborn.discard(stream)
+        self._streams.pop(stream.id, None)
+        self._closing.pop(stream, None)
+        self._updates.pop(stream, None)
+        self._granted -= stream.target
+        self._stale_credit += stream.credit
+        if stream.outbound:
+            self._acknowledged(stream)
+            return
+        self._inbound -= 1
+        if not stream.accepted:
+            self._waiting -= 1
+
+    def _drop_unread(self, stream: StreamState) -> None:
+        self.unread -= stream.unread
+        stream.unread = 0
+        stream.chunks.clear()
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+    def deadline(self) -> float:
+        """When ``on_timeout`` has something to do."""
+        due = self._ping_at
+        if self._pings:
+            due = min(due, self._silent_since() + YAMUX_PING_TIMEOUT)
+        if self._closing:
+            first = next(iter(self._closing)).closed_at
+            due = min(due, (first or 0.0) + YAMUX_CLOSE_SECONDS)
+        return due
+
+    def on_timeout(self, now: float) -> str | None:
+        """Ping, and reset streams that have waited too long; the reason where the remote is dead."""
+        if self._pings and now - self._silent_since() >= YAMUX_PING_TIMEOUT:
+            return f"nothing was heard for {YAMUX_PING_TIMEOUT:.0f} s after a ping"
+        if now >= self._ping_at:
+            self.ping(now)
+            self._ping_at = now + YAMUX_PING_INTERVAL
+        for stream in list(self._closing):
+            if now - (stream.closed_at or 0.0) < YAMUX_CLOSE_SECONDS:
+                break
+            self.reset(stream, "the remote did not close it")
+        self._reset_stalled(self._streams.values(), now)
+        return None
+
+    def _silent_since(self) -> float:
+        """Since when the remote owes a sign of life."""
+        return max(self._received_at, next(iter(self._pings.values())))
+
+    def _reset_stalled(self, streams: Iterable[StreamState], now: float) -> None:
+        for stream in [item for item in streams if item.queued and now - item.progress_at >= WRITE_STALL_SECONDS]:
+            self.reset(stream, f"the remote took nothing for {WRITE_STALL_SECONDS:.0f} s")
+            self._events.append(Event(Kind.RESET, stream))
+
+    def statistics(self) -> Statistics:
+        """Counts as they are now."""
+        outbound = len(self._streams) + len(self._unborn) - self._inbound
+        return Statistics(self._inbound, outbound, self._waiting, self.unread, self._granted, self.rtt)
+
+    def __repr__(self) -> str:
+        state = "gone" if self.local_gone or self.remote_gone else "open"
+        return f"<Yamux {state}, {len(self._streams)} streams, {self.unread} bytes unread, rtt {self.rtt}>"
+
+
+def _unread(stream: StreamState) -> int:
+    return stream.unread
