@@ -107,7 +107,7 @@ IDENTIFY_KNOWN_PEERS = 1024  # peers whose protocols are remembered after they d
 IDENTIFY_PROTOCOL_BYTES = 16 * KIB  # text of all protocol ids of one peer; 256 of the usual length
 OBSERVED_MAX_ADDRESSES = 64  # of our own, as peers tell them; those told of longest ago are forgotten
 INTERFACE_POLL_SECONDS = 30.0  # how often this machine's own addresses are looked up again
-CLOSE_SECONDS = 1.0  # for saying good-bye to all peers when the node ends
+FAREWELL_SECONDS = 1.0  # for saying good-bye to all peers when the node ends
 PING_SECONDS = 10.0  # wait for one echo
 PING_IDLE_SECONDS = 60.0  # an inbound ping stream without a ping is closed
 
@@ -130,13 +130,14 @@ INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it 
 
 # --- DAGs -------------------------------------------------------------------------------------------------------------
 MAX_DAG_DEPTH = 64  # of a UnixFS file or a path; a file of 1 EiB with width 2 has 60
+MAX_PATH_SEGMENTS = 1024  # of one path: each may cost a fetch
 MAX_CODEC_DEPTH = 1024  # nesting of dag-cbor and dag-json (CVE-2026-42328: unbounded recursion)
 MAX_LINKS_PER_BLOCK = 100_000  # a 2 MiB block cannot hold more
 MAX_HAMT_FANOUT = 1024  # unixfs.md: a power of two, a multiple of 8, at most this
 HAMT_AHEAD_CHILDREN = 65_536  # children that the shards asked for may have: 256 shards of the usual fanout at once
 HAMT_AHEAD_SHARD_BYTES = 16 * KIB  # what a shard is expected to weigh: 256 entries with names of 20 bytes
-HAMT_MAX_FRONTIER = 16_384  # known shards not asked for; above it a quarter is asked at once, as a trie of shards alone
-# grows 256-fold a level: about 100 MB at the worst
+HAMT_MAX_FRONTIER = 65_536  # known shards not asked for: 200,000 entries; above it a quarter is asked at once, since
+# a trie of shards alone grows 256-fold a level: about 60 MB at the worst
 MAX_FILE_LINKS = 16_384  # of one node of a file that we write: with the longest CIDs still under 2 MiB
 MAX_NAME_BYTES = 1024  # of an entry that we write; file systems allow 255, a full HAMT shard stays under 2 MiB
 MAX_CAR_HEADER_BYTES = 1 * MIB  # roots of a CAR; never allocated from its length field

@@ -156,7 +156,7 @@ class AddressBook:
         return sum(map(len, self._shelves.values()))
 
     def take_changes(self, limit: int) -> list[tuple[bytes, bytes | None]]:
-        """Up to ``limit`` peers (raw ids) whose record changed since it was last taken, ``None`` for one that is gone."""
+        """Up to ``limit`` raw peer ids whose record changed since it was last taken; ``None`` where it is gone."""
         taken = [self._changed.pop() for _ in range(min(limit, len(self._changed)))]
         return [(raw, self._find(raw)) for raw in taken]
 
@@ -241,7 +241,7 @@ def _worth(row: Known) -> tuple[int, bool, int, int]:
 
 
 def _renewed(row: Known, provenance: Provenance, expires: int) -> Known:
-    """What is known of an address after it was told of once more: hearsay does not prolong what the peer itself said."""
+    """An address that was told of once more: hearsay does not prolong what the peer itself said."""
     if provenance < row.provenance:
         return row
     return row._replace(provenance=provenance, expires=max(row.expires, expires))

@@ -110,6 +110,8 @@ def _parsed(found: Multiaddr) -> Address:
     text, peer = str(found), None
     if not parts or len(text) > MAX_ADDRESS_CHARS:
         raise InvalidAddress(f"a multiaddr of {len(text)} characters; 2 to {MAX_ADDRESS_CHARS} are allowed")
+    if parts[0][0] == "ip6zone":  # the library misreads it
+        raise InvalidAddress("an IPv6 zone means something on one machine only; leave /ip6zone/… out")
     if parts[-1][0] == "p2p":
         peer = PeerID.parse(parts[-1][1])
         text = text[: text.rindex("/p2p/")]
@@ -119,11 +121,8 @@ def _parsed(found: Multiaddr) -> Address:
 
 
 def _ip(parts: tuple[tuple[str, str], ...]) -> IP | None:
-    for name, value in parts[:2]:  # the second where a zone comes first
-        if name in ("ip4", "ip6"):
-            return plain_ip(ipaddress.ip_address(value))
-        if name != "ip6zone":
-            break
+    if parts and parts[0][0] in ("ip4", "ip6"):
+        return plain_ip(ipaddress.ip_address(parts[0][1]))
     return None
 
 

@@ -1,8 +1,8 @@
 """The address book's file.
 
 SQLite from the standard library, because changes come in batches of a few peers out of many: a transaction writes
-those alone, a crash leaves the last one whole, and nobody else need be able to read it. The file is a cache: where it is
-damaged it is set aside and a new one begun. Every method blocks: it belongs into a worker thread.
+those alone, a crash leaves the last one whole, and nobody else need be able to read it. The file is a cache: where it
+is damaged it is set aside and a new one begun. Every method blocks: it belongs into a worker thread.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def decode(messages: Iterable[Buffer]) -> Identity:
         raw = bytes(data)
         if count > IDENTIFY_MAX_MESSAGES or len(raw) > IDENTIFY_MESSAGE_BYTES:
             raise ProtocolViolation(
-                f"an identify answer of more than {IDENTIFY_MAX_MESSAGES} messages or {IDENTIFY_MESSAGE_BYTES} bytes each"
+                f"an identify answer of over {IDENTIFY_MAX_MESSAGES} messages or {IDENTIFY_MESSAGE_BYTES} bytes each"
             )
         try:
             merged.MergeFromString(raw)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.net.addresses import IP
 
 _OUTBOUND_BONUS = 1.0  # what we dialled we had a reason for; a stranger that dialled us must first be of use
-_STREAM_BONUS = 0.5  # each stream in use, up to ten
+_STREAM_BONUS = 0.5  # each stream in use, up to ten: a peer that opens many gains no more by it
 
 
 class Values:

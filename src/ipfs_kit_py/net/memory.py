@@ -47,6 +47,7 @@ class _Flow:
         self._last_arrival = 0.0
         self._held = 0  # bytes sent and not yet read
         self._ended_at: float | None = None
+        self.ended = False
         self.broken: str | None = None
         self._changed = trio.Event()
 
@@ -67,10 +68,10 @@ class _Flow:
         view = memoryview(bytes(data))
         for at in range(0, len(view), SEGMENT_BYTES):
             piece = view[at : at + SEGMENT_BYTES]
-            while self._held >= SOCKET_BUFFER_BYTES and self.broken is None:
+            while self._held >= SOCKET_BUFFER_BYTES and self.broken is None and not self.ended:
                 await self._changed.wait()
-            if self.broken is not None:
-                raise StreamClosed(self.broken)
+            if self.broken is not None or self.ended:
+                raise StreamClosed(self.broken or "closed on this side")
             self._held += len(piece)
             if not self.link.cut:
                 self._segments.append((self._arrival(len(piece)), piece))
@@ -107,8 +108,9 @@ class _Flow:
 
     def end(self) -> None:
         """The writer closed: the reader gets what is on its way, then the end."""
-        if self._ended_at is None and not self.link.cut:
+        if not self.ended and not self.link.cut:
             self._ended_at = max(trio.current_time() + self.link.latency, self._last_arrival)
+        self.ended = True
         self._wake()
 
     def break_off(self, why: str) -> None:
@@ -126,6 +128,11 @@ class MemoryStream:
         self._out = out
         self._into = into
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._out.ended or self._out.broken is not None
+
     async def receive_into(self, buffer: memoryview) -> int:
         count = await self._into.receive_into(buffer)
         self.received += count
@@ -136,8 +143,7 @@ class MemoryStream:
 
     async def aclose(self) -> None:
         self._out.end()
-        self._out.break_off("closed on this side")
-        self._into.break_off("closed on this side")
+        self._into.break_off(f"closed by {self.local_address}")
 
     def reset(self) -> None:
         """Break both directions at once, as a reset by a router does."""
@@ -223,7 +229,7 @@ class MemoryNetwork:
         out, back = _Flow(link, self.rng), _Flow(link, self.rng)
         listener.offer(MemoryStream(there, here, back, out))
         stream = MemoryStream(here, there, out, back)
-        self._pipes = [row for row in self._pipes if row[1]._out.broken is None]
+        self._pipes = [row for row in self._pipes if not row[1].is_closed]
         self._pipes.append((frozenset((ip, host)), stream))
         return stream
 
