@@ -6,6 +6,7 @@
     │   ├── InvalidAddress         also a ValueError
     │   ├── InvalidBlock           also a ValueError: bytes that are no valid block of their codec
     │   ├── InvalidName            also a ValueError: a name that no directory entry may have
+    │   ├── NotAFile               a directory, link or value where a file was expected
     │   ├── ConfigError
     │   ├── NotRunning
     │   └── NotSupported
@@ -50,6 +51,10 @@ class InvalidBlock(LocalError, ValueError):
 
 class InvalidName(LocalError, ValueError):
     """A name that no directory entry may have, or that its directory has already."""
+
+
+class NotAFile(LocalError):
+    """Content that is not of the kind that was asked for: a directory, link or value where a file was expected."""
 
 
 class ConfigError(LocalError):
