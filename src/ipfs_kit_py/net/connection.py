@@ -21,8 +21,12 @@ from ipfs_kit_py.core.config import (
     REMEMBERED_PROTOCOLS,
     SEND_BATCH_BYTES,
     SLOW_BATCH_BYTES,
+    SMALL_READ_BYTES,
     TICK_SECONDS,
     WRITE_STALL_SECONDS,
+    YAMUX_ACCEPT_BACKLOG,
+    YAMUX_MAX_STREAMS_IN,
+    YIELD_AFTER_FRAMES,
 )
 from ipfs_kit_py.core.errors import NotSupported, PeerError, ProtocolViolation, StreamClosed, TimedOut
 from ipfs_kit_py.net import multistream, yamux
@@ -86,6 +90,7 @@ class MuxedConnection:
         self._pongs: dict[int, tuple[trio.Event, list[float]]] = {}
         self._spoken: dict[str, None] = {}  # protocols that the remote has agreed to, the latest last
         self._negotiating: dict[MuxedStream, float] = {}  # inbound, each with its deadline; the oldest first
+        self._serving = 0  # handlers that run
         self._sending_since: float | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -125,7 +130,8 @@ class MuxedConnection:
         self.closed_because = reason
         self._closed.set()
         for state in self.engine.close(reason):
-            self._stream_of(state).on_reset()
+            if state.user is not None:  # none where the stream came with the frame that ended the connection
+                self._stream_of(state).on_reset()
         self._openers.unpark_all()
         for event, _result in self._pongs.values():
             event.set()
@@ -158,6 +164,11 @@ class MuxedConnection:
         return self._closed.is_set()
 
     @property
+    def is_closing(self) -> bool:
+        """Whether no more streams can be opened: either side has said goodbye, or it is closed."""
+        return self._closing or self.engine.remote_gone or self._closed.is_set()
+
+    @property
     def rtt(self) -> float | None:
         return self.engine.rtt
 
@@ -178,11 +189,14 @@ class MuxedConnection:
         ``StreamClosed`` where the connection ends, ``TimedOut`` after ``NEGOTIATE_SECONDS``.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not (self.engine.can_open or self._closed.is_set()):
-            await self._openers.park()
-        if self._closed.is_set() or self._closing or self.engine.remote_gone:
+        with trio.move_on_after(NEGOTIATE_SECONDS):
+            while not (self.engine.can_open or self._closed.is_set()):
+                await self._openers.park()
+        if self.is_closing:
             why = self.closed_because or "it is closing"
             raise StreamClosed(f"the connection to {self.peer_id} is closed: {why}", peer=self.peer_id)
+        if not self.engine.can_open:
+            raise TimedOut(f"{self.peer_id} has not acknowledged {YAMUX_ACCEPT_BACKLOG} streams opened before")
         sure = next((name for name in protocols if name in self._spoken or (known and name in known)), None)
         dialer = multistream.Dialer([sure] if sure else protocols)
         stream = MuxedStream(self, self.engine.open(trio.current_time()), dialer)
@@ -215,10 +229,13 @@ class MuxedConnection:
         elif self._nursery is not None:
             self._negotiating.pop(stream, None)
             handler = self._handler_for(stream.protocol)
-            if handler is None:  # removed since it was asked for
+            if (
+                handler is None or self._serving >= YAMUX_MAX_STREAMS_IN
+            ):  # gone since, or handlers outlive their streams
                 stream.reset()
                 return
             self.engine.accept(stream.state)
+            self._serving += 1
             self._nursery.start_soon(self._serve, stream, handler)
 
     async def _serve(self, stream: MuxedStream, handler: StreamHandler) -> None:
@@ -232,7 +249,13 @@ class MuxedConnection:
             log.exception("the handler of %s failed on a stream of %s", stream.protocol, self.peer_id)
             stream.reset()
         finally:
+            self._serving -= 1
             stream.close_nowait()
+
+    def dropped(self, stream: MuxedStream) -> None:
+        """A stream was reset here; the remote is to hear of it."""
+        self._negotiating.pop(stream, None)
+        self.wake_writer()
 
     async def ping(self) -> float:
         """One round trip in seconds. ``StreamClosed`` where the connection ends first."""
@@ -296,6 +319,11 @@ class MuxedConnection:
             now = trio.current_time()
             for plain in plains:
                 engine.receive(plain, now)
+                if engine.headers > YIELD_AFTER_FRAMES:
+                    engine.headers = 0
+                    self._dispatch()
+                    await trio.lowlevel.checkpoint()
+            engine.headers = 0
             have -= used
             if used:
                 self.last_active = now
@@ -318,21 +346,22 @@ class MuxedConnection:
                 stream = MuxedStream(self, state, multistream.Listener(self._supports))
                 self._negotiating[stream] = trio.current_time() + NEGOTIATE_SECONDS
             elif kind is Kind.RESET and state is not None:
+                self._negotiating.pop(self._stream_of(state), None)
                 self._stream_of(state).on_reset()
             elif kind is Kind.PONG and event.value in self._pongs:
                 done, result = self._pongs[event.value]
                 result.append(event.seconds)
                 done.set()
-            elif kind is Kind.GO_AWAY:
-                self._on_go_away(event.value)
+        if engine.remote_gone:
+            self._on_go_away()
         if self._openers and engine.can_open:
             self._openers.unpark_all()
         if engine.has_output:
             self.wake_writer()
 
-    def _on_go_away(self, code: int) -> None:
+    def _on_go_away(self) -> None:
         """The remote takes no more streams; those that are open may end."""
-        counts = self.engine.statistics()
+        counts, code = self.engine.statistics(), self.engine.remote_code
         if code != yamux.NORMAL or not counts.inbound + counts.outbound:
             raise StreamClosed(f"{self.peer_id} closed the connection (code {code})", peer=self.peer_id)
 
@@ -353,8 +382,7 @@ class MuxedConnection:
                 raise StreamClosed(f"{self.peer_id}: {dead}", peer=self.peer_id)
             if self._sending_since is not None and now - self._sending_since >= WRITE_STALL_SECONDS:
                 raise StreamClosed(f"{self.peer_id} took nothing for {WRITE_STALL_SECONDS:.0f} s", peer=self.peer_id)
-            for stream in [late for late, due in self._negotiating.items() if due <= now or late.is_closed]:
-                del self._negotiating[stream]
+            for stream in [late for late, due in self._negotiating.items() if due <= now]:
                 stream.reset()
             self._dispatch()
             await trio.sleep_until(max(now + 0.01, min(self.engine.deadline(), now + TICK_SECONDS)))
@@ -365,13 +393,13 @@ def _resized(data: memoryview, used: int, have: int, small_reads: int) -> tuple[
     filled it or a frame needs more, smaller again after a while of little. Idle connections are many."""
     size = len(data)
     need = 2 + (data[used] << 8 | data[used + 1]) if have >= 2 else 0
-    small_reads = small_reads + 1 if used * 16 < size else 0
+    small_reads = small_reads + 1 if used < SMALL_READ_BYTES else 0
     wanted = size
     if need > size:
         wanted = FRAME_ROOM
     elif used + have == size and size < READ_BUFFER_MAX:
         wanted = min(max(size * 4, FRAME_ROOM), READ_BUFFER_MAX)
-    elif small_reads > 4 and size > READ_BUFFER_MIN:
+    elif small_reads > 8 and size > READ_BUFFER_MIN:
         wanted, small_reads = max(READ_BUFFER_MIN, need, have + 1), 0
     if wanted != size:
         fresh = memoryview(bytearray(wanted))

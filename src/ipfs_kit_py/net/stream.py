@@ -39,6 +39,10 @@ class Owner(Protocol):
         """The stream's protocol is agreed on, or refused for good."""
         ...
 
+    def dropped(self, stream: MuxedStream) -> None:
+        """The stream was reset here."""
+        ...
+
 
 class MuxedStream:
     """A stream as ``core.interfaces.Stream``. Its protocol is negotiated as bytes come, in no task of its own."""
@@ -112,7 +116,7 @@ class MuxedStream:
 
     def _fail(self, reason: str) -> None:
         self._owner.engine.reset(self.state, reason)
-        self._owner.wake_writer()
+        self._owner.dropped(self)
         self.on_reset()
 
     async def wait_negotiated(self) -> None:
@@ -232,6 +236,10 @@ class MuxedStream:
 
     async def write(self, *parts: Buffer, release: Callable[[], None] | None = None) -> None:
         write = Write(parts, release)
+        del parts  # after `release` nothing here may still refer to the caller's buffers
+        await self._write(write)
+
+    async def _write(self, write: Write) -> None:
         state = self.state
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -265,15 +273,17 @@ class MuxedStream:
             await sealed.wait()
         except BaseException:
             if not write.done:
-                self._reset("a write was cancelled")
+                self._fail("a write was cancelled")
             raise
         if write.dropped:
             self._check()
             raise StreamClosed(f"the stream {self.protocol} closed during a write", peer=self.peer_id)
 
     async def write_message(self, *parts: Buffer, release: Callable[[], None] | None = None) -> None:
-        size = sum(memoryview(part).nbytes for part in parts)
-        await self.write(varint.encode(size), *parts, release=release)
+        write = Write(parts, release)
+        del parts
+        write.put_first(varint.encode(write.left))
+        await self._write(write)
 
     # --- the end ------------------------------------------------------------------------------------------------------
     async def close_write(self) -> None:
@@ -294,7 +304,7 @@ class MuxedStream:
         """Close both halves; what was written is still sent."""
         if self._prefix:  # nothing was sent yet: the remote need not hear of it
             self._prefix = b""
-            self._reset("closed here")
+            self._fail("closed here")
             return
         self._finish()
         if not self.state.read_closed:
@@ -302,10 +312,7 @@ class MuxedStream:
             self._changed.unpark_all()
 
     def reset(self) -> None:
-        self._reset("reset here")
-
-    def _reset(self, reason: str) -> None:
-        self._fail(reason)
+        self._fail("reset here")
 
     def __repr__(self) -> str:
         return f"<MuxedStream {self.protocol or 'negotiating'} {'to' if self.outbound else 'from'} {self.peer_id}>"

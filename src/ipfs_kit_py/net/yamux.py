@@ -9,8 +9,6 @@ Source: libp2p/specs yamux/README.md (hashicorp/yamux spec.md).
 
 from __future__ import annotations
 
-import struct
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,29 +21,37 @@ from ipfs_kit_py.core.config import (
     YAMUX_INITIAL_WINDOW,
     YAMUX_MAX_CONNECTION_BUFFER,
     YAMUX_MAX_CONTROL_BYTES,
-    YAMUX_MAX_FRAME,
     YAMUX_MAX_STREAMS_IN,
     YAMUX_MAX_WINDOW,
     YAMUX_PING_INTERVAL,
     YAMUX_PING_TIMEOUT,
-    YAMUX_QUANTUM,
     YAMUX_RTT_FLOOR,
 )
 from ipfs_kit_py.core.errors import ProtocolViolation
-from ipfs_kit_py.net.yamux_stream import StreamState, Write
+from ipfs_kit_py.net.yamux_send import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    HEADER_BYTES,
+    MAX_U32,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    Outbox,
+)
+from ipfs_kit_py.net.yamux_stream import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL = "/yamux/1.0.0"
-DATA, WINDOW_UPDATE, PING, GO_AWAY = 0, 1, 2, 3
-SYN, ACK, FIN, RST = 1, 2, 4, 8
-NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = 0, 1, 2
-HEADER_BYTES = 12
-MAX_U32 = 0xFFFF_FFFF
-MAX_PINGS = 8  # of ours without an answer
+    from ipfs_kit_py.net.yamux_stream import Write
 
-_HEADER = struct.Struct(">BBHII")
+PROTOCOL = "/yamux/1.0.0"
+NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = 0, 1, 2
+MAX_PINGS = 8  # of ours without an answer
 
 
 class Kind(Enum):
@@ -55,11 +61,10 @@ class Kind(Enum):
     READABLE = "readable"  # bytes or the end came
     RESET = "reset"  # by the remote, or because of what it did
     PONG = "pong"
-    GO_AWAY = "go away"
 
 
 class Event(NamedTuple):
-    """``value`` is the ping's id or the reason code; ``seconds`` the round trip of a ping."""
+    """``value`` is the number of a ping, ``seconds`` its round trip."""
 
     kind: Kind
     stream: StreamState | None = None
@@ -90,11 +95,7 @@ class Yamux:
         self._unborn: set[StreamState] = set()  # ours, before their first frame
         self._closing: dict[StreamState, None] = {}  # closed here, not yet by the remote; the oldest first
         self._events: list[Event] = []
-        # sending
-        self._control = bytearray()
-        self._updates: dict[StreamState, None] = {}
-        self._round: deque[StreamState] = deque()
-        self._sealed: list[Write] = []
+        self._outbox = Outbox(self._born, self._settle)
         # receiving: a header that is not whole yet, or a payload that is not
         self._head = bytearray()
         self._left = 0
@@ -112,7 +113,9 @@ class Yamux:
         self._ping_at = now
         self._received_at = now
         self.rtt: float | None = None
+        self.headers = 0  # frames received: what they cost, besides their bytes
         self.remote_gone = False
+        self.remote_code = NORMAL
         self.local_gone = False
 
     # --- what came ----------------------------------------------------------------------------------------------------
@@ -136,10 +139,10 @@ class Yamux:
                 at += take
                 if len(self._head) < HEADER_BYTES:
                     return
-                header = _HEADER.unpack(self._head)
+                header = HEADER.unpack(self._head)
                 self._head.clear()
             else:
-                header = _HEADER.unpack_from(data, at)
+                header = HEADER.unpack_from(data, at)
                 at += HEADER_BYTES
             self._on_header(*header)
 
@@ -152,9 +155,10 @@ class Yamux:
         return events
 
     def _on_header(self, version: int, kind: int, flags: int, stream_id: int, length: int) -> None:
+        self.headers += 1
         if version != 0:
             raise ProtocolViolation(f"a yamux frame of version {version}")
-        if len(self._control) > YAMUX_MAX_CONTROL_BYTES:
+        if self._outbox.control_bytes > YAMUX_MAX_CONTROL_BYTES:
             raise ProtocolViolation("the remote asks for answers and does not read them")
         if kind in (DATA, WINDOW_UPDATE):
             self._on_stream_frame(kind, flags, stream_id, length)
@@ -162,7 +166,7 @@ class Yamux:
             self._on_ping(flags, length)
         elif kind == GO_AWAY:
             self.remote_gone = True
-            self._events.append(Event(Kind.GO_AWAY, value=length))
+            self.remote_code = length
         else:
             raise ProtocolViolation(f"a yamux frame of type {kind}")
 
@@ -188,7 +192,7 @@ class Yamux:
             raise ProtocolViolation("a yamux window beyond 32 bits")
         elif length:
             stream.send_window += length
-            self._make_ready(stream)
+            self._outbox.ready(stream)
         if flags & RST:
             self._remove(stream, "the remote reset the stream")
             self._events.append(Event(Kind.RESET, stream))
@@ -206,7 +210,7 @@ class Yamux:
         full = self._inbound >= YAMUX_MAX_STREAMS_IN or self._waiting >= YAMUX_ACCEPT_BACKLOG
         if full or self.local_gone:
             self._stale_credit += YAMUX_INITIAL_WINDOW
-            self._send_control(WINDOW_UPDATE, RST, stream_id, 0)
+            self._outbox.control(WINDOW_UPDATE, RST, stream_id, 0)
             return
         stream = StreamState(stream_id, outbound=False, now=self._received_at)
         self._streams[stream_id] = stream
@@ -226,7 +230,7 @@ class Yamux:
 
     def _on_ping(self, flags: int, number: int) -> None:
         if flags & SYN:
-            self._send_control(PING, ACK, 0, number)
+            self._outbox.control(PING, ACK, 0, number)
         elif flags & ACK and (sent := self._pings.pop(number, None)) is not None:
             sample = self._received_at - sent
             self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / 8
@@ -254,7 +258,7 @@ class Yamux:
         if stream.gone or stream.fin_received:
             return
         stream.fin_received = True
-        self._updates.pop(stream, None)
+        self._outbox.updates.pop(stream, None)
         if not stream.announced:
             stream.announced = True
             self._events.append(Event(Kind.READABLE, stream))
@@ -297,18 +301,18 @@ class Yamux:
             stream.progress_at = now
         stream.writes.append(write)
         stream.queued += write.left
-        self._make_ready(stream)
+        self._outbox.ready(stream)
 
     def finish(self, stream: StreamState) -> None:
         """Half-close: after the queued bytes the remote reads an end."""
         stream.fin_wanted = True
-        self._make_ready(stream)
+        self._outbox.ready(stream)
 
     def close_read(self, stream: StreamState, now: float) -> None:
         """Nobody reads any more: what has come is dropped, and a little that may still come is taken and dropped."""
         stream.read_closed = True
         self._drop_unread(stream)
-        self._updates.pop(stream, None)
+        self._outbox.updates.pop(stream, None)
         if not stream.gone and not stream.fin_received:
             stream.closed_at = now
             self._closing[stream] = None
@@ -319,7 +323,7 @@ class Yamux:
             self._drop_unread(stream)
             return
         if stream.id:
-            self._send_control(WINDOW_UPDATE, RST, stream.id, 0)
+            self._outbox.control(WINDOW_UPDATE, RST, stream.id, 0)
         self._remove(stream, reason)
 
     def consumed(self, stream: StreamState, size: int, now: float) -> bool:
@@ -330,9 +334,9 @@ class Yamux:
             return False
         if (stream.target - stream.unread - stream.credit) * 2 < stream.target:
             return False
-        if stream not in self._updates:
+        if stream not in self._outbox.updates:
             self._tune(stream, now)
-            self._updates[stream] = None
+            self._outbox.updates[stream] = None
         return True
 
     def ping(self, now: float) -> int | None:
@@ -341,109 +345,48 @@ class Yamux:
             return None
         number, self._next_ping = self._next_ping, (self._next_ping + 1) & MAX_U32
         self._pings[number] = now
-        self._send_control(PING, SYN, 0, number)
+        self._outbox.control(PING, SYN, 0, number)
         return number
 
     def go_away(self, code: int) -> None:
         """Tell the remote that no more streams will be taken or opened; once."""
         if not self.local_gone:
             self.local_gone = True
-            self._control += _HEADER.pack(0, GO_AWAY, 0, 0, code)
+            self._outbox.control(GO_AWAY, 0, 0, code)
 
     def close(self, reason: str) -> list[StreamState]:
         """The connection is gone: every stream is, and what waited to be sent is dropped. Returns the streams."""
         streams = [*self._streams.values(), *self._unborn]
         for stream in streams:
             self._remove(stream, reason)
-        self._control.clear()
-        for write in self.take_sealed():
-            write.finish(dropped=True)
+        self._outbox.clear()
         return streams
 
     # --- what is to go ------------------------------------------------------------------------------------------------
     @property
     def has_output(self) -> bool:
         """Whether ``gather`` would return something."""
-        return bool(self._control or self._round or self._updates)
+        return self._outbox.waiting
 
     def gather(self, budget: int, now: float) -> list[bytes | memoryview]:
         """Whole frames of about ``budget`` payload bytes: first control, then each stream that can send in its turn.
 
         The parts are to be sealed in this order, before anything else; then ``take_sealed`` says what is finished.
         """
-        parts: list[bytes | memoryview] = []
-        if self._control:
-            parts.append(bytes(self._control))
-            self._control.clear()
-        if self._updates:
-            self._gather_updates(parts)
-        turns = self._round
-        while turns and budget > 0:
-            stream = turns.popleft()
-            stream.ready = False
-            if stream.can_send:
-                budget -= self._frame(stream, budget if not turns else min(budget, YAMUX_QUANTUM), parts, now)
-                self._make_ready(stream)
-        return parts
+        return self._outbox.gather(budget, now)
 
     def take_sealed(self) -> list[Write]:
         """The writes whose last bytes the last ``gather`` returned."""
-        sealed, self._sealed = self._sealed, []
-        return sealed
+        return self._outbox.take_sealed()
 
-    def _gather_updates(self, parts: list[bytes | memoryview]) -> None:
-        for stream in self._updates:
-            delta = stream.target - stream.unread - stream.credit
-            if delta > 0 and stream.syn_sent:
-                stream.credit += delta
-                parts.append(_HEADER.pack(0, WINDOW_UPDATE, self._opening_flags(stream), stream.id, delta))
-        self._updates.clear()
-
-    def _frame(self, stream: StreamState, room: int, parts: list[bytes | memoryview], now: float) -> int:
-        size = min(stream.queued, stream.send_window, room, YAMUX_MAX_FRAME)
-        last = stream.fin_wanted and size == stream.queued
-        flags = self._opening_flags(stream) | (FIN if last else 0)
-        parts.append(_HEADER.pack(0, DATA, flags, stream.id, size))
-        stream.queued -= size
-        stream.send_window -= size
-        stream.progress_at = now
-        left = size
-        while left:
-            write = stream.writes[0]
-            left -= write.take(left, parts)
-            if not write.left:
-                stream.writes.popleft()
-                self._sealed.append(write)
-        if last:
-            stream.fin_sent = True
-            self._settle(stream)
-        return size + HEADER_BYTES
-
-    def _opening_flags(self, stream: StreamState) -> int:
-        """SYN on the first frame of a stream of ours, ACK on the first of the remote's."""
-        if stream.outbound:
-            if stream.syn_sent:
-                return 0
-            if self._next_id > MAX_U32:
-                raise ProtocolViolation("the connection's stream numbers are used up")
-            stream.syn_sent = True
-            stream.id = self._next_id
-            self._next_id += 2
-            self._unborn.discard(stream)
-            self._streams[stream.id] = stream
-            return SYN
-        if stream.acked:
-            return 0
-        stream.acked = True
-        return ACK
-
-    def _make_ready(self, stream: StreamState) -> None:
-        if not stream.ready and not stream.gone and stream.can_send:
-            stream.ready = True
-            self._round.append(stream)
-
-    def _send_control(self, kind: int, flags: int, stream_id: int, value: int) -> None:
-        self._control += _HEADER.pack(0, kind, flags, stream_id, value)
+    def _born(self, stream: StreamState) -> None:
+        """The first frame of a stream of ours leaves: from now on it has a number, and the numbers leave in order."""
+        if self._next_id > MAX_U32:
+            raise ProtocolViolation("the connection's stream numbers are used up")
+        stream.id = self._next_id
+        self._next_id += 2
+        self._unborn.discard(stream)
+        self._streams[stream.id] = stream
 
     # --- windows, ends ------------------------------------------------------------------------------------------------
     def _tune(self, stream: StreamState, now: float) -> None:
@@ -479,7 +422,7 @@ class Yamux:
         self._unborn.discard(stream)
         self._streams.pop(stream.id, None)
         self._closing.pop(stream, None)
-        self._updates.pop(stream, None)
+        self._outbox.updates.pop(stream, None)
         self._granted -= stream.target
         self._stale_credit += stream.credit
         if stream.outbound:
