@@ -59,15 +59,13 @@ async def pump(
     async def drive() -> None:
         nonlocal wake
         while not plan.done:
+            while (result := plan.pop()) is not None:
+                await emit(result)
             wanted = plan.wanted(budget)
             for at in range(0, len(wanted), batch):
                 part = wanted[at : at + batch]
                 nursery.start_soon(fetch, [cid for cid, _ in part], _typical(part))
-            emitted = False
-            while (result := plan.pop()) is not None:
-                emitted = True
-                await emit(result)
-            if not emitted and not wanted and not plan.done:
+            if not plan.done:
                 await wake.wait()
                 wake = trio.Event()
 

@@ -40,7 +40,7 @@ class PBNode(NamedTuple):
 def encode(node: PBNode) -> bytes:
     """The canonical bytes: links first, sorted by the bytes of their names, equal names in the order given."""
     parts: list[bytes] = []
-    for link in sorted(node.links, key=_sort_key) if any(link.name for link in node.links) else node.links:
+    for link in sorted(node.links, key=sort_key) if any(link.name for link in node.links) else node.links:
         body = _encode_link(link)
         parts += (b"\x12", varint.encode(len(body)), body)
     if node.data is not None:
@@ -48,7 +48,8 @@ def encode(node: PBNode) -> bytes:
     return b"".join(parts)
 
 
-def _sort_key(link: PBLink) -> bytes:
+def sort_key(link: PBLink) -> bytes:
+    """What links are ordered by: the bytes of the name."""
     return (link.name or "").encode("utf-8", "surrogateescape")
 
 
