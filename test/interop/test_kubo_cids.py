@@ -28,8 +28,8 @@ pytestmark = pytest.mark.interop
 KIB, MIB = 1 << 10, 1 << 20
 
 
-class Kubo(NamedTuple):
-    """The binary and a repository per profile."""
+class Adder(NamedTuple):
+    """Kubo without a daemon: the binary, and a folder with a repository per profile."""
 
     binary: Path
     home: Path
@@ -50,12 +50,12 @@ class Kubo(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def kubo(tmp_path_factory: pytest.TempPathFactory) -> Kubo:
+def adder(tmp_path_factory: pytest.TempPathFactory) -> Adder:
     try:
         binary = locate.kubo()
     except locate.PeerMissing as error:
         pytest.skip(str(error))
-    peer = Kubo(binary, tmp_path_factory.mktemp("kubo"))
+    peer = Adder(binary, tmp_path_factory.mktemp("kubo"))
     for profile in ("unixfs-v1-2025", "unixfs-v0-2015"):
         peer.run(profile, "init", "--profile", f"test,{profile}")
     peer.run("plain", "init", "--profile", "test")
@@ -100,8 +100,8 @@ def ours(folder: Path, profile: Profile, *, keep_stat: bool = False) -> dict[str
     return rows
 
 
-def check(kubo: Kubo, folder: Path, profile: Profile, repo: str, *flags: str, keep_stat: bool = False) -> None:
-    theirs = kubo.add(folder, repo, *flags)
+def check(adder: Adder, folder: Path, profile: Profile, repo: str, *flags: str, keep_stat: bool = False) -> None:
+    theirs = adder.add(folder, repo, *flags)
     got = ours(folder, profile, keep_stat=keep_stat)
     if got[""] != theirs[""]:
         wrong = [path for path, cid in got.items() if cid != theirs.get(path, cid)]
@@ -181,15 +181,15 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("profile", [V1_2025, V0_2015], ids=lambda profile: profile.name)
-def test_random_trees(kubo: Kubo, trees: Path, profile: Profile) -> None:
-    check(kubo, trees, profile, profile.name, "--only-hash")
+def test_random_trees(adder: Adder, trees: Path, profile: Profile) -> None:
+    check(adder, trees, profile, profile.name, "--only-hash")
 
 
 @pytest.mark.parametrize("profile", [V1_2025, V0_2015], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("width", [2, 4, 16])
-def test_random_trees_with_small_chunks_are_deep(kubo: Kubo, trees: Path, profile: Profile, width: int) -> None:
+def test_random_trees_with_small_chunks_are_deep(adder: Adder, trees: Path, profile: Profile, width: int) -> None:
     small = profile.replace(chunk_size=KIB, max_links=width)
-    check(kubo, trees, small, profile.name, "--only-hash", "--chunker=size-1024", f"--max-file-links={width}")
+    check(adder, trees, small, profile.name, "--only-hash", "--chunker=size-1024", f"--max-file-links={width}")
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,11 @@ def test_random_trees_with_small_chunks_are_deep(kubo: Kubo, trees: Path, profil
     ],
     ids=["inline-v1", "inline-v0", "blake3", "blake2b", "raw-leaves-v0", "dag-pb-leaves-v1"],
 )
-def test_random_trees_with_options(kubo: Kubo, trees: Path, profile: Profile, repo: str, flags: list[str]) -> None:
-    check(kubo, trees, profile, repo, "--only-hash", *flags)
+def test_random_trees_with_options(adder: Adder, trees: Path, profile: Profile, repo: str, flags: list[str]) -> None:
+    check(adder, trees, profile, repo, "--only-hash", *flags)
 
 
-def test_mode_and_time_are_kept_when_asked(kubo: Kubo, trees: Path) -> None:
+def test_mode_and_time_are_kept_when_asked(adder: Adder, trees: Path) -> None:
     chance = random.Random(7)
     for place, folders, files in os.walk(trees, topdown=False):
         for name in folders + files:
@@ -220,14 +220,14 @@ def test_mode_and_time_are_kept_when_asked(kubo: Kubo, trees: Path) -> None:
     profile = V0_2015.replace(chunk_size=KIB)
     flags = ("--chunker=size-1024", "--preserve-mode", "--preserve-mtime")
     # Not with --only-hash: Kubo then looks for its root's node in a store that keeps nothing.
-    check(kubo, trees, profile, V0_2015.name, *flags, keep_stat=True)
+    check(adder, trees, profile, V0_2015.name, *flags, keep_stat=True)
 
 
 # --- sizes at the profiles' own borders -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile", [V1_2025, V0_2015], ids=lambda profile: profile.name)
-def test_files_at_the_borders_of_chunk_and_width(kubo: Kubo, tmp_path: Path, profile: Profile) -> None:
+def test_files_at_the_borders_of_chunk_and_width(adder: Adder, tmp_path: Path, profile: Profile) -> None:
     chunk = profile.chunk_size
     data = random.Random(1).randbytes(chunk * 2 + 1)
     for size in (0, 1, chunk - 1, chunk, chunk + 1, chunk * 2, chunk * 2 + 1):
@@ -235,7 +235,7 @@ def test_files_at_the_borders_of_chunk_and_width(kubo: Kubo, tmp_path: Path, pro
     if profile is V0_2015:  # a node of the newer profile is full at 1 GiB
         for size in (chunk * profile.max_links, chunk * profile.max_links + 1):
             (tmp_path / str(size)).write_bytes((data * (size // len(data) + 1))[:size])
-    check(kubo, tmp_path, profile, profile.name, "--only-hash")
+    check(adder, tmp_path, profile, profile.name, "--only-hash")
 
 
 # --- directories ------------------------------------------------------------------------------------------------------
@@ -248,19 +248,19 @@ def fill(folder: Path, lengths: list[int], content: bytes = b"x") -> None:
         (folder / f"{number:0{length}d}").write_bytes(content)
 
 
-def test_directories_at_the_threshold_in_block_bytes(kubo: Kubo, tmp_path: Path) -> None:
+def test_directories_at_the_threshold_in_block_bytes(adder: Adder, tmp_path: Path) -> None:
     # A name of 200 bytes makes an entry of 246, one of 105 an entry of 150; the directory has 4 bytes of its own.
     for last in (104, 105, 106):
         fill(tmp_path / f"last-{last}", [*[200] * 1065, last])
-    check(kubo, tmp_path, V1_2025, V1_2025.name, "--only-hash")
+    check(adder, tmp_path, V1_2025, V1_2025.name, "--only-hash")
     kinds = [type_of(folder, V1_2025) for folder in sorted(tmp_path.iterdir())]
     assert kinds == ["plain", "plain", "sharded"]
 
 
-def test_directories_at_the_threshold_in_links_bytes(kubo: Kubo, tmp_path: Path) -> None:
+def test_directories_at_the_threshold_in_links_bytes(adder: Adder, tmp_path: Path) -> None:
     for last in (29, 30, 31):  # each entry counts its name and 34 bytes of CID: 1120 * 234 + 64 is the threshold
         fill(tmp_path / f"last-{last}", [*[200] * 1120, last])
-    check(kubo, tmp_path, V0_2015, V0_2015.name, "--only-hash")
+    check(adder, tmp_path, V0_2015, V0_2015.name, "--only-hash")
     kinds = [type_of(folder, V0_2015) for folder in sorted(tmp_path.iterdir())]
     assert kinds == ["plain", "plain", "sharded"]
 
@@ -271,7 +271,7 @@ def type_of(folder: Path, profile: Profile) -> str:
 
 
 @pytest.mark.parametrize("profile", [V1_2025, V0_2015], ids=lambda profile: profile.name)
-def test_large_directories_of_many_kinds(kubo: Kubo, tmp_path: Path, profile: Profile) -> None:
+def test_large_directories_of_many_kinds(adder: Adder, tmp_path: Path, profile: Profile) -> None:
     chance = random.Random(3)
     for number in range(6000):
         (tmp_path / f"{chance.choice('äb日')}{number}{'n' * chance.randrange(80)}").write_bytes(b"%d" % number)
@@ -279,12 +279,12 @@ def test_large_directories_of_many_kinds(kubo: Kubo, tmp_path: Path, profile: Pr
         (tmp_path / f"d{number}").mkdir()
         (tmp_path / f"d{number}" / "f").write_bytes(b"x" * number)
         (tmp_path / f"l{number}").symlink_to(f"d{number}/f")
-    check(kubo, tmp_path, profile, profile.name, "--only-hash")
+    check(adder, tmp_path, profile, profile.name, "--only-hash")
 
 
 @pytest.mark.parametrize("fanout", [8, 16, 128, 512, 1024])
-def test_every_fanout(kubo: Kubo, tmp_path: Path, fanout: int) -> None:
+def test_every_fanout(adder: Adder, tmp_path: Path, fanout: int) -> None:
     fill(tmp_path / "d", [200] * 1200, b"")
     check(
-        kubo, tmp_path, V1_2025.replace(hamt_fanout=fanout), V1_2025.name, "--only-hash", f"--max-hamt-fanout={fanout}"
+        adder, tmp_path, V1_2025.replace(hamt_fanout=fanout), V1_2025.name, "--only-hash", f"--max-hamt-fanout={fanout}"
     )

@@ -182,7 +182,7 @@ class _Trie:
                     left -= weigh(child)
                 else:
                     todo.append((child if isinstance(child, _Node) else child.cid, place.child(index, self._width)))
-            if left < len(todo) * LEAST_SHARD_BYTES:
+            if (found or todo) and left < len(todo) * LEAST_SHARD_BYTES:
                 return None
         return found
 

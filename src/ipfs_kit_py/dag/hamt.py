@@ -139,14 +139,16 @@ _INDEX_NAMES = {
 }
 
 
-def lookup(root: CID, name: str) -> Generator[CID, Buffer, dag_pb.PBLink | None]:
+def lookup(root: CID, name: str, data: Buffer | None = None) -> Generator[CID, Buffer, dag_pb.PBLink | None]:
     """The entry of a name, or ``None``. Yields the CIDs of the shards that it needs, one a level, and is sent their
-    bytes. Raises ``InvalidBlock`` naming the shard that is none."""
+    bytes; ``data`` are the root's, where they are here. Raises ``InvalidBlock`` naming the shard that is none."""
     hashed = name_hash(name_bytes(name))
     place, fanout, cid = ROOT, None, root
     while True:
-        shard = decode_shard(cid, (yield cid), place=place, fanout=fanout)
-        fanout = shard.fanout
+        if data is None:
+            data = yield cid
+        shard = decode_shard(cid, data, place=place, fanout=fanout)
+        fanout, data = shard.fanout, None
         width = fanout.bit_length() - 1
         index = index_of(hashed, place.bits, width)
         link = next((slot.link for slot in shard.slots if slot.position == index), None)

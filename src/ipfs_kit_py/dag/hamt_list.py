@@ -34,7 +34,8 @@ class HamtEntries:
 
     ``wanted`` says which shards to get now, ``feed`` takes them in any order, ``pop`` gives the next entries (a few
     at a time, names without prefix) or ``None`` where their shard is not here yet; ``done`` when all were popped.
-    ``feed`` raises ``InvalidBlock`` naming a shard that is none or that holds an entry that does not belong there.
+    Both raise ``InvalidBlock`` naming a shard that is none, that is in two places, or with an entry whose name does
+    not lead there: such a trie could have more entries than anyone could list, in a few blocks.
     """
 
     def __init__(self, root: CID) -> None:
@@ -101,7 +102,8 @@ class HamtEntries:
                 run = None
                 continue
             if name_hash(name_bytes(link.name)) >> used != below.prefix:
-                raise InvalidBlock(f"HAMT shard {shard.cid}: the entry {link.name[:80]!r} does not belong there")
+                why = "it does not belong there, or the directory's root is another block"
+                raise InvalidBlock(f"HAMT shard {shard.cid}, entry {link.name[:80]!r}: {why}")
             if run is None:
                 run = []
                 runs.append((_key(below), run))
