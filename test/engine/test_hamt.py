@@ -205,3 +205,12 @@ def test_held_entries_count_against_the_budget() -> None:
         held += len(blocks[cid])
     assert len(plan.wanted(held + HAMT_AHEAD_SHARD_BYTES)) == 0
     assert len(plan.wanted(held + 2 * HAMT_AHEAD_SHARD_BYTES)) == 1
+
+
+def test_a_lookup_does_not_ask_for_a_root_that_is_here() -> None:
+    names = [str(number) for number in range(600)]
+    built, blocks = build(names)
+    direct = next(slot.link.name for slot in decode_shard(built.cid, blocks[built.cid]).slots if slot.link.name)
+    with pytest.raises(StopIteration) as end:
+        next(lookup(built.cid, direct, blocks[built.cid]))
+    assert end.value.value == link(direct)
