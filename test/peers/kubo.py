@@ -170,6 +170,10 @@ class Kubo:
         rows = self.lines("swarm/peers", verbose=True, identify=True)[0]["Peers"] or []
         return {row["Peer"]: row for row in rows}
 
+    def wants_of(self, peer_id: str) -> set[str]:
+        """The CIDs that a peer has asked this one for and not got."""
+        return {row["/"] for row in self.lines("bitswap/wantlist", peer=peer_id)[0]["Keys"] or []}
+
     # --- content ------------------------------------------------------------------------------------------------------
     def add(self, path: Path, **options: Any) -> str:
         """Add a file or a folder with all below it; its root CID."""

@@ -102,16 +102,18 @@ const operations = {
     return found
   },
   async walk (root) {
-    const seen = new Map()
+    const seen = new Set()
     const queue = [CID.parse(root)]
-    while (queue.length > 0) {
-      const cid = queue.pop()
-      if (seen.has(String(cid))) continue
+    const visit = async cid => {
       const block = await bytes(helia.blockstore.get(cid, { signal: signal() }))
-      seen.set(String(cid), block.byteLength)
       queue.push(...await links(cid, block))
     }
-    return [...seen.keys()]
+    while (queue.length > 0) {
+      // many at once: one after another each waits for the wantlist to be sent
+      const batch = queue.splice(0, 256).filter(cid => !seen.has(String(cid)) && seen.add(String(cid)))
+      await Promise.all(batch.map(visit))
+    }
+    return [...seen]
   },
   async blockPut (cid, path) {
     await helia.blockstore.put(CID.parse(cid), await fsp.readFile(path))
