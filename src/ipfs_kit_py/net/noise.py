@@ -36,6 +36,7 @@ TAG_BYTES = 16
 KEY_BYTES = 32
 MAX_NONCE = 2**64 - 1  # reserved by the protocol: the last usable nonce is one below
 
+_FAILED = 9  # in place of the number of messages that have passed
 _NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
 # ephemeral and static key, each with a tag, around the payload
 MAX_HANDSHAKE_MESSAGE = NOISE_HANDSHAKE_PAYLOAD_BYTES + 2 * (KEY_BYTES + TAG_BYTES)
@@ -146,20 +147,25 @@ class Handshake:
     @property
     def my_turn(self) -> bool:
         """Whether the next message is ours."""
-        return not self.done and (self._step % 2 == 0) == self._initiator
+        return self._step < 3 and (self._step % 2 == 0) == self._initiator
 
     @property
     def peer_id(self) -> PeerID:
         """The authenticated peer; only after the handshake."""
         if self.remote_key is None or not self.done:
-            raise ValueError("the handshake is not over")
+            raise ValueError("the handshake is not over, or has failed")
         return self.remote_key.peer_id()
 
     def write(self) -> bytes:
         """The next message, without its length."""
         if not self.my_turn:
             raise ValueError("it is the other side's turn")
-        step, self._step = self._step, self._step + 1
+        step, self._step = self._step, _FAILED
+        out = self._write(step)
+        self._step = step + 1
+        return out
+
+    def _write(self, step: int) -> bytes:
         state, own = self._state, self._ephemeral.public_key().public_bytes_raw()
         if step == 0:
             state.mix_hash(own)
@@ -175,13 +181,17 @@ class Handshake:
 
     def read(self, message: Buffer) -> None:
         """Take in the next message, without its length. ``ProtocolViolation`` where it is not right in any respect."""
-        if self.my_turn or self.done:
-            raise ValueError("it is our turn")
+        if self.my_turn or self._step >= 3:
+            raise ValueError("it is our turn, or the handshake is over")
         data = bytes(message)
         least = (KEY_BYTES, 2 * (KEY_BYTES + TAG_BYTES), KEY_BYTES + 2 * TAG_BYTES)[self._step]
         if not least <= len(data) <= MAX_HANDSHAKE_MESSAGE:
             raise ProtocolViolation(f"message {self._step + 1} of the Noise handshake has {len(data)} bytes")
-        step, self._step = self._step, self._step + 1
+        step, self._step = self._step, _FAILED
+        self._read(step, data)
+        self._step = step + 1
+
+    def _read(self, step: int, data: bytes) -> None:
         state = self._state
         if step < 2:
             self._remote_ephemeral, data = data[:KEY_BYTES], data[KEY_BYTES:]
@@ -228,12 +238,13 @@ class Handshake:
     def session(self) -> Session:
         """The sealed channel; once, after the handshake."""
         if not self.done:
-            raise ValueError("the handshake is not over")
+            raise ValueError("the handshake is not over, or has failed")
         first, second = self._state.split()
         return Session(*((first, second) if self._initiator else (second, first)))
 
     def __repr__(self) -> str:
-        return f"<noise.Handshake {'initiator' if self._initiator else 'responder'}, {self._step} of 3 messages>"
+        passed = "failed" if self._step == _FAILED else f"{self._step} of 3 messages"
+        return f"<noise.Handshake {'initiator' if self._initiator else 'responder'}, {passed}>"
 
 
 class Session:
