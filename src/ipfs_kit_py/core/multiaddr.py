@@ -147,7 +147,9 @@ def from_text(text: str) -> Parts:
     except (ValueError, OverflowError) as error:
         if isinstance(error, InvalidAddress):
             raise
-        raise InvalidAddress(f"not a multiaddr: {text[:80]!r} ({error})") from None
+        raise InvalidAddress(
+            f"not a multiaddr: {text[:80]!r} ({error}); it looks like /ip4/192.0.2.1/tcp/4001"
+        ) from None
 
 
 def _read_text(text: str) -> Iterator[tuple[str, str]]:
