@@ -37,7 +37,7 @@ class BlockSource:
         """Store blocks of our own and serve them to the peers that wait for them."""
         await trio.to_thread.run_sync(lambda: self.store.put_many(blocks, kept=kept))
         if self.exchange:
-            await self.exchange.announce_have([block.cid for block in blocks])
+            await self.exchange.announce_have(blocks)
 
 
 class SourceSession:

@@ -121,8 +121,11 @@ MAX_PRESENCES_PER_MESSAGE = 8192  # a 4 MiB message could name 100,000
 MAX_ENTRIES_PER_MESSAGE = 16_384  # a 4 MiB message could name 100,000; the ledger keeps MAX_WANTLIST_ENTRIES of them
 MAX_BLOCKS_PER_MESSAGE = 65_536  # the smallest blocks that a 4 MiB message could hold, with their framing
 HAVE_REPLACE_BYTES = 1024  # a HAVE is answered with the block itself up to this size
+MAX_LEDGERS = 10_000  # accounts of peers that have gone
+MAX_BITSWAP_STREAMS_PER_PEER = 64  # inbound at once: old versions open one for each message
 TARGET_MESSAGE_BYTES = 1 * MIB  # answers are gathered up to this size; a larger block goes alone
 MAX_OUTSTANDING_PER_PEER = 4 * MIB  # bytes of answers being sent to one peer before the next peer's turn
+SERVER_WORKERS = 8  # answers being read or sealed at once, of all peers
 SESSION_WINDOW_MIN, SESSION_WINDOW_MAX = 1 * MIB, 32 * MIB  # bytes wanted and not yet here, per peer: a full pipe
 SESSION_UNKNOWN_BLOCK_BYTES = 256 * KIB  # what a block is assumed to weigh until its size or its siblings' is known
 SESSION_RANDOM_PEERS = 4  # connected peers asked besides those that are always asked
@@ -131,6 +134,7 @@ PROVIDER_SEARCH_SECONDS = 10.0  # between two searches for providers by one sess
 WANT_TIMEOUT_MIN, WANT_TIMEOUT_MAX = 0.5, 30.0  # seconds before a silent peer counts as DONT_HAVE, adapted between
 REBROADCAST_SECONDS = 60.0  # wants still open are asked again of all session peers
 INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it the reading stops
+MAX_RECENT_WANTS = 16_384  # multihashes that were wanted lately: a late answer to a cancelled want is no lie
 
 # --- DAGs -------------------------------------------------------------------------------------------------------------
 MAX_DAG_DEPTH = 64  # of a UnixFS file or a path; a file of 1 EiB with width 2 has 60

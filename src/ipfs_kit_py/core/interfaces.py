@@ -182,8 +182,8 @@ class Exchange(Protocol):
         """Fetches that belong together: peers that had one block are asked first for the next."""
         ...
 
-    async def announce_have(self, cids: Sequence[CID]) -> None:
-        """These blocks are in the store now: serve the peers that wait for them."""
+    async def announce_have(self, blocks: Sequence[Block]) -> None:
+        """These blocks are in the store now: serve the peers, and our own fetches, that wait for them."""
         ...
 
 

@@ -1,0 +1,165 @@
+"""Bitswap as one service: inbound messages are decoded once and split, wants to the server, blocks to the client."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from ipfs_kit_py.bitswap.client import Client, ClientSession
+from ipfs_kit_py.bitswap.server import Server
+from ipfs_kit_py.bitswap.wire import PROTOCOLS, decode
+from ipfs_kit_py.core.config import MAX_BITSWAP_STREAMS_PER_PEER, MAX_MESSAGE_BYTES
+from ipfs_kit_py.core.errors import ProtocolViolation
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from trio import TaskStatus
+
+    from ipfs_kit_py.bitswap.client import FindProvidersFunction
+    from ipfs_kit_py.bitswap.ledger import Account
+    from ipfs_kit_py.core.cid import CID, Block, PeerID
+    from ipfs_kit_py.core.interfaces import BlockStore, Network, Stream
+
+logger = logging.getLogger(__name__)
+
+MALFORMED_PENALTY = 0.5  # standing for a message that is none
+
+
+@dataclass(frozen=True)
+class BitswapStatistics:
+    """Counters since the start, bytes of blocks, and what is open now."""
+
+    wants: int
+    sessions: int
+    peers: int
+    blocks_received: int
+    bytes_received: int
+    duplicates: int
+    bytes_unwanted: int
+    timeouts: int
+    broadcasts: int
+    blocks_sent: int
+    bytes_sent: int
+    peer_wants: int
+    wants_evicted: int
+
+
+class Bitswap:
+    """The exchange of a node: ``run`` it, and use ``session`` to fetch. Serves what the store has."""
+
+    def __init__(
+        self,
+        network: Network,
+        store: BlockStore,
+        rng: random.Random,
+        *,
+        find_providers: FindProvidersFunction | None = None,
+        may_serve: Callable[[PeerID, CID], bool] | None = None,
+    ) -> None:
+        self._network = network
+        self._store = store
+        self._client = Client(network, store, rng, find_providers=find_providers, on_stored=self._on_stored)
+        self._server = Server(network, store, may_serve)
+        self._inbound: dict[PeerID, int] = {}
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled."""
+        for protocol in PROTOCOLS:
+            self._network.set_handler(protocol, self._serve)
+        leave = self._network.on_change(self._connected, self._disconnected)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._client.run)
+                await nursery.start(self._server.run)
+                for peer in tuple(self._network.connected()):
+                    self._connected(peer)
+                task_status.started()
+        finally:
+            leave()
+            for protocol in PROTOCOLS:
+                self._network.remove_handler(protocol)
+
+    def session(self) -> AbstractContextManager[ClientSession]:
+        """Fetches that belong together."""
+        return self._client.session()
+
+    def always_ask(self, peer: PeerID) -> None:
+        """Ask this peer for everything that must be probed: the caller chose it."""
+        self._client.always_ask(peer)
+
+    async def announce_have(self, blocks: Sequence[Block]) -> None:
+        """These blocks are in the store now: serve the peers, and our own fetches, that wait for them."""
+        self._client.on_local(blocks)
+        self._server.on_blocks_stored([(cid.multihash, memoryview(data).nbytes) for cid, data in blocks])
+        await trio.lowlevel.checkpoint()
+
+    def account(self, peer: PeerID) -> Account:
+        """Bytes of blocks sent to a peer and received from it."""
+        return self._server.account(peer)
+
+    def wantlist(self, peer: PeerID) -> list[CID]:
+        """What a peer wants of us."""
+        return self._server.wantlist(peer)
+
+    def statistics(self) -> BitswapStatistics:
+        """Counters."""
+        client, received, unwanted = self._client.statistics()
+        server = self._server.statistics()
+        return BitswapStatistics(
+            wants=client.wants,
+            sessions=client.sessions,
+            peers=client.peers,
+            blocks_received=client.blocks,
+            bytes_received=received,
+            duplicates=client.duplicates,
+            bytes_unwanted=unwanted,
+            timeouts=client.timeouts,
+            broadcasts=client.broadcasts,
+            blocks_sent=server.blocks_sent,
+            bytes_sent=server.bytes_sent,
+            peer_wants=server.wants,
+            wants_evicted=server.evicted,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Bitswap {self._client!r}>"
+
+    def _connected(self, peer: PeerID) -> None:
+        self._server.on_connected(peer)
+        self._client.on_connected(peer)
+
+    def _disconnected(self, peer: PeerID) -> None:
+        self._client.on_disconnected(peer)
+        self._server.on_disconnected(peer)
+
+    def _on_stored(self, peer: PeerID, multihash: bytes, size: int) -> None:
+        self._server.on_received(peer, size)
+        self._server.on_blocks_stored([(multihash, size)])
+
+    async def _serve(self, stream: Stream) -> None:
+        """Read a peer's messages until its stream ends. What is malformed costs it the stream and standing."""
+        peer = stream.peer_id
+        if self._inbound.get(peer, 0) >= MAX_BITSWAP_STREAMS_PER_PEER:
+            stream.reset()
+            return
+        self._inbound[peer] = self._inbound.get(peer, 0) + 1
+        try:
+            while (data := await stream.read_message(MAX_MESSAGE_BYTES)) is not None:
+                message = decode(data)
+                if message.entries or message.full:
+                    await self._server.receive(peer, message.entries, full=message.full)
+                await self._client.receive(peer, message)
+            await stream.close()
+        except ProtocolViolation as error:
+            stream.reset()
+            self._network.penalise(peer, MALFORMED_PENALTY, str(error))
+        finally:
+            self._inbound[peer] -= 1
+            if not self._inbound[peer]:
+                del self._inbound[peer]
