@@ -213,3 +213,11 @@ def test_an_allow_list_refuses_all_others() -> None:
 def test_an_entry_that_is_neither_says_what_to_write() -> None:
     with pytest.raises(ConfigError, match="write 12D3KooW"):
         Gate(deny=["example.org"])
+
+
+def test_one_customers_ipv6_network_counts_as_one_host() -> None:
+    table = Unauthenticated(capacity=10, per_ip=2)
+    for key in range(2):
+        assert table.admit(key, ipaddress.ip_address(f"2a00:1:2:3:{key}::1"), lambda: 0, 0.0)[0]
+    assert not table.admit(2, ipaddress.ip_address("2a00:1:2:3:ffff::9"), lambda: 0, 0.0)[0]
+    assert table.admit(3, ipaddress.ip_address("2a00:1:2:4::1"), lambda: 0, 0.0)[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from ipfs_kit_py.core.config import (
@@ -116,7 +117,6 @@ def test_addresses_that_never_answer_hold_a_good_one_up_for_their_stagger_only()
             world.network.link(HERE, f"8.8.4.{number}").cut = True
         assert await world.dial([*silent, good]) == good
         assert trio.current_time() == pytest.approx(4 * DIAL_STAGGER_SECONDS + SHAKE)
-        await trio.sleep(0)
         assert world.dialer.running == 0
 
     play(scenario)
@@ -254,6 +254,19 @@ def test_at_most_eight_addresses_of_one_peer_are_in_the_race_at_once() -> None:
     play(scenario)
 
 
+def test_a_connection_that_is_through_when_its_caller_gives_up_is_closed() -> None:
+    async def scenario() -> None:
+        world = World()
+        good = await world.listen("10.0.0.9")
+        with trio.CancelScope() as limit:
+            world.on_success = lambda who, address: limit.cancel()  # type: ignore[method-assign]
+            await world.dial([good])
+        assert limit.cancelled_caught
+        assert world.discarded == [good]
+
+    play(scenario)
+
+
 # --- sharing ----------------------------------------------------------------------------------------------------------
 class Shared:
     """``Attempts`` over a world, counting races."""
@@ -318,8 +331,9 @@ def test_a_waiter_that_is_cancelled_leaves_the_others_theirs_and_the_last_one_en
                 assert await shared.connect([good]) == good
             assert shared.races == 1
             await impatient()
-            await trio.sleep(0)
-            assert (len(shared.attempts), world.dialer.running) == (0, 0)
+            assert len(shared.attempts) == 0
+            await trio.testing.wait_all_tasks_blocked()
+            assert world.dialer.running == 0
             assert await shared.connect([good]) == good
             assert shared.races == 3
 

@@ -9,7 +9,7 @@ from ipfs_kit_py.core.config import PING_IDLE_SECONDS, PING_SECONDS
 from ipfs_kit_py.core.errors import ProtocolViolation, StreamClosed, TimedOut
 from ipfs_kit_py.net import ping
 from ipfs_kit_py.net.memory import Link, MemoryNetwork
-from test.net.swarms import Stranger, in_memory, play, running
+from test.net.swarms import Stranger, in_memory, play, running, settle
 
 if TYPE_CHECKING:
     from ipfs_kit_py.core.interfaces import Stream
@@ -63,6 +63,7 @@ def test_a_false_echo_and_none_are_typed_errors(answers: bool, error: type[Excep
         stranger.handlers[ping.PING] = liar
         async with running(one), trio.open_nursery() as nursery:
             connection = await stranger.connect(one.addresses()[0], nursery)
+            await settle(lambda: len(one.connected()) == 1)
             with pytest.raises(error):
                 await one.ping(stranger.peer_id)
             assert one.statistics().connections == 1

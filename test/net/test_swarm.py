@@ -249,6 +249,33 @@ def test_a_stream_to_a_peer_whose_connection_broke_gets_a_new_one() -> None:
     play(scenario)
 
 
+def test_a_connection_whose_peer_said_goodbye_takes_no_new_streams() -> None:
+    async def scenario() -> None:
+        network, one, other = two()
+        stop = trio.Event()
+
+        async def linger(stream: Stream) -> None:
+            await stop.wait()
+            await stream.write(b"late")
+            await stream.close()
+
+        other.set_handler("/linger/1", linger)
+        async with running(one, other):
+            await one.connect(other.peer_id, other.addresses())
+            old = await one.open_stream(other.peer_id, ["/linger/1"])
+            await old.write(b"x")
+            await settle(lambda: other.statistics().streams > 0)
+            other.connections()[0].engine.go_away(0)
+            other.connections()[0].wake_writer()
+            await settle(lambda: one.connections()[0].is_closing)
+            assert await echoed(one, other)
+            assert one.statistics().opened == 2
+            stop.set()
+            assert await old.read() == b"late"
+
+    play(scenario)
+
+
 def test_a_link_that_went_dead_is_noticed() -> None:
     async def scenario() -> None:
         network, one, other = two()

@@ -133,6 +133,7 @@ class DialPlan:
         self._next_at = 0.0
         self._expected = 0
         self.failures: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
 
     def on_addresses(self, ranked: Sequence[Ranked], now: float, *, first: bool = False) -> None:
         """More addresses, in order; those seen before are left out. ``first`` puts them before what waits and lets the
@@ -147,8 +148,8 @@ class DialPlan:
     def on_refused(self, address: str, why: str) -> None:
         """An address that is not dialled at all, for the error's text."""
         self._seen.add(address)
-        if len(self.failures) < 2 * DIAL_MAX_ADDRESSES:
-            self.failures[address] = why
+        if len(self.refused) < DIAL_MAX_ADDRESSES:
+            self.refused[address] = why
 
     def on_expected(self, names: int) -> None:
         """Names are being resolved (a positive number) or have been (a negative one): the plan waits for them."""

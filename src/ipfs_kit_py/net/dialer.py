@@ -79,8 +79,9 @@ class Race(Generic[T]):
         failures = self.plan.failures
         if self.impostor is not None and len(failures) == 1:
             return self.impostor
-        told = "; ".join(list(failures.values())[:_REASONS_TOLD]) or "no address of it is known"
-        more = f"; and {len(failures) - _REASONS_TOLD} more" if len(failures) > _REASONS_TOLD else ""
+        reasons = [*failures.values(), *self.plan.refused.values()]
+        told = "; ".join(reasons[:_REASONS_TOLD]) or "no address of it is known"
+        more = f"; and {len(reasons) - _REASONS_TOLD} more" if len(reasons) > _REASONS_TOLD else ""
         return PeerUnreachable(f"cannot reach {self.peer}: {told}{more}", peer=self.peer)
 
 
@@ -140,6 +141,17 @@ class Dialer(Generic[T]):
     async def dial(self, race: Race[T], names: Iterable[Address]) -> T:
         """Run a race to its end. Raises ``PeerUnreachable``, or what the handshake raised where the only address that
         answered was somebody else's."""
+        try:
+            await self._run(race, names)
+        except BaseException:
+            if race.winner is not None:  # nobody is left to take it
+                await self._discard(race.winner)
+            raise
+        if race.winner is None:
+            raise race.failure()
+        return race.winner
+
+    async def _run(self, race: Race[T], names: Iterable[Address]) -> None:
         async with trio.open_nursery() as nursery:
             for name in names:
                 nursery.start_soon(self.resolve, race, name)
@@ -151,9 +163,10 @@ class Dialer(Generic[T]):
                     await race.wait()
             race.closed = True
             nursery.cancel_scope.cancel()
-        if race.winner is None:
-            raise race.failure()
-        return race.winner
+
+    async def _discard(self, late: T) -> None:
+        with trio.CancelScope(shield=True):
+            await self._upgrade.discard(late)
 
     async def resolve(self, race: Race[T], name: Address) -> None:
         """Resolve a name for a race and put its addresses in."""
@@ -192,7 +205,8 @@ class Dialer(Generic[T]):
         try:
             return await self._upgrade.upgrade(raw, peer)
         except BaseException:
-            await raw.aclose()
+            with trio.CancelScope(shield=True):
+                await raw.aclose()
             raise
 
     async def _won(self, race: Race[T], text: str, connection: T) -> None:
@@ -201,7 +215,7 @@ class Dialer(Generic[T]):
             race.winner = connection
             race.wake()
         else:
-            await self._upgrade.discard(connection)
+            await self._discard(connection)
 
 
 class Attempt(Generic[T, R]):

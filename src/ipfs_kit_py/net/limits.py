@@ -92,9 +92,14 @@ def is_full(count: int, role: Role) -> bool:
     return count >= max(1, role.high_water * CONNECTIONS_HARD_FACTOR)
 
 
+def _host(ip: IP | None) -> int | None:
+    """What counts as one host: an IPv4 address, or the IPv6 network of 64 bits that one customer has."""
+    return None if ip is None else int(ip) >> 64 if ip.version == 6 else int(ip)
+
+
 @dataclass(slots=True)
 class _Pending:
-    ip: IP | None
+    host: int | None
     since: float
     received: Callable[[], int]
 
@@ -117,9 +122,9 @@ class Unauthenticated:
         """Whether the connection may begin its handshake, and which other one has to be dropped for it.
 
         ``received`` tells the bytes that came from it so far."""
-        evicted = None
+        evicted, host = None, _host(ip)
         if ip is not None and not ip.is_loopback:
-            same = [other for other, row in self._rows.items() if row.ip == ip]
+            same = [other for other, row in self._rows.items() if row.host == host]
             if len(same) >= self._per_ip:
                 self.refused += 1
                 return False, None
@@ -127,7 +132,7 @@ class Unauthenticated:
             evicted = min(self._rows, key=lambda other: (self._rows[other].received() > 0, self._rows[other].since))
             del self._rows[evicted]
             self.evicted += 1
-        self._rows[key] = _Pending(ip, now, received)
+        self._rows[key] = _Pending(host, now, received)
         return True, evicted
 
     def release(self, key: int) -> None:

@@ -32,6 +32,11 @@ class Counts(Protocol):
 class Pooled(Connection, Protocol):
     """What the pool asks of a connection."""
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether no more streams can be opened on it."""
+        ...
+
     def statistics(self) -> Counts: ...
 
 
@@ -88,8 +93,8 @@ class Pool(Generic[C]):
         return True
 
     def best(self, peer: PeerID) -> Entry[C] | None:
-        """The connection to use for new streams, ``None`` where there is none that is open."""
-        rows = [row for row in self._by_peer.get(peer, ()) if not row.connection.is_closed]
+        """The connection to use for new streams, ``None`` where none takes any."""
+        rows = [row for row in self._by_peer.get(peer, ()) if not row.connection.is_closing]
         if len(rows) < 2:
             return rows[0] if rows else None
         # Of two that were made at about the same time, because both sides dialled, both sides choose the one that the

@@ -13,21 +13,20 @@ import trio
 
 from ipfs_kit_py.core.config import FAREWELL_SECONDS, INTERFACE_POLL_SECONDS, NodeConfig
 from ipfs_kit_py.core.errors import InvalidAddress, NotRunning, PeerUnreachable, StreamClosed
-from ipfs_kit_py.net import addresses, ping
+from ipfs_kit_py.net import ping
 from ipfs_kit_py.net.accept import Acceptor
-from ipfs_kit_py.net.backoff import Backoff
+from ipfs_kit_py.net.addresses import Scope, ip_of, parse
 from ipfs_kit_py.net.bookkeeper import BookKeeper
 from ipfs_kit_py.net.connection import MuxedConnection, SecureConnection, secure
-from ipfs_kit_py.net.dial_plan import Candidate, Provenance
-from ipfs_kit_py.net.dialer import Attempts, Dialer, Race
+from ipfs_kit_py.net.dial_plan import Provenance
 from ipfs_kit_py.net.gate import Gate
 from ipfs_kit_py.net.housekeeper import Housekeeper
 from ipfs_kit_py.net.identify import IDENTIFY, IDENTIFY_PUSH
 from ipfs_kit_py.net.identify_service import IdentifyService, Ourselves, reach
 from ipfs_kit_py.net.limits import Unauthenticated, is_full
 from ipfs_kit_py.net.listening import Listening
+from ipfs_kit_py.net.outbound import Outbound
 from ipfs_kit_py.net.pool import Entry, Pool, streams_of
-from ipfs_kit_py.net.resolver import DnsResolver
 from ipfs_kit_py.net.standing import Standing
 from ipfs_kit_py.net.transports import TcpTransport, interfaces
 
@@ -35,16 +34,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
-    from trio_typing import TaskStatus
+    from trio import TaskStatus
 
     from ipfs_kit_py.core.cid import PeerID
-    from ipfs_kit_py.core.interfaces import Connection, Stream
+    from ipfs_kit_py.core.interfaces import Connection, Network, Stream
     from ipfs_kit_py.crypto.keys import PrivateKey
     from ipfs_kit_py.net.address_book import Known
     from ipfs_kit_py.net.addresses import Address, IPInterface
     from ipfs_kit_py.net.identify import Identity
     from ipfs_kit_py.net.resolver import Resolver
-    from ipfs_kit_py.net.transports import AcceptedStream, RawStream, Transport
+    from ipfs_kit_py.net.transports import AcceptedStream, Transport
 
     Handler = Callable[[Stream], Awaitable[None]]
 
@@ -100,27 +99,28 @@ class Swarm:
         self._listening = Listening(self.config.announce, interfaces=local_interfaces)
         path = book_path or (self.config.repo / "peers.sqlite" if self.config.repo is not None else None)
         self._book = BookKeeper(self.peer_id, path, clock)
-        self._backoff = Backoff(rng if rng is not None else random.Random())
         self._standing = Standing()
         self._pool: Pool[MuxedConnection] = Pool(self.peer_id)
         self._housekeeper = Housekeeper(self._pool, self._role)
         self._pending = Unauthenticated()
-        self._dialer: Dialer[SecureConnection] = Dialer(
+        self._outbound: Outbound[MuxedConnection] = Outbound(
+            key,
             transports=self._transports,
-            upgrade=self,
             gate=self._gate,
-            notes=self._book,
-            resolver=resolver if resolver is not None else DnsResolver(),
+            standing=self._standing,
+            book=self._book,
+            resolver=resolver,
             surroundings=self._listening.surroundings,
+            rng=rng if rng is not None else random.Random(),
+            adopt=self._adopt,
         )
         self._handlers: dict[str, Handler] = {ping.PING: ping.serve}
         own = Ourselves(key, self.config.agent, self._protocols, self._listening.announced, clock)
         self._identify = IdentifyService(
             own, self._book, penalise=self.penalise, open_on=self._open_on, connections=self.connections
         )
-        self._attempts: Attempts[SecureConnection, Connection] | None = None
         self._home: trio.Nursery | None = None
-        self._counts = {"accepted": 0, "opened": 0, "failed_attempts": 0}
+        self._accepted = 0
 
     # --- life ---------------------------------------------------------------------------------------------------------
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -152,7 +152,7 @@ class Swarm:
 
     async def _serve(self, services: trio.Nursery, task_status: TaskStatus[None]) -> None:
         assert self._home is not None
-        self._attempts = Attempts(services)
+        self._outbound.start(services)
         acceptor = Acceptor(
             gate=self._gate,
             table=self._pending,
@@ -168,7 +168,8 @@ class Swarm:
         await trio.sleep_forever()
 
     async def _end(self, services: trio.Nursery) -> None:
-        home, self._home, self._attempts = self._home, None, None
+        home, self._home = self._home, None
+        self._outbound.stop()
         services.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await self._listening.close()
@@ -187,14 +188,14 @@ class Swarm:
 
     # --- peers --------------------------------------------------------------------------------------------------------
     def connected(self) -> Collection[PeerID]:
-        return self._pool.peers()
+        return frozenset(self._pool.peers())  # a copy: peers come and go while the caller waits for something
 
     def rtt(self, peer: PeerID) -> float | None:
         found = [entry.connection.rtt for entry in self._pool.of(peer)]
         return min((value for value in found if value is not None), default=None)
 
     def is_local(self, peer: PeerID) -> bool:
-        return any(reach(entry.connection) < addresses.Scope.PUBLIC for entry in self._pool.of(peer))
+        return any(reach(entry.connection) < Scope.PUBLIC for entry in self._pool.of(peer))
 
     def protocols_of(self, peer: PeerID) -> frozenset[str]:
         return self._identify.protocols_of(peer)
@@ -252,57 +253,20 @@ class Swarm:
         return self._housekeeper.unprotect(peer, tag)
 
     # --- connections --------------------------------------------------------------------------------------------------
-    async def connect(self, peer: PeerID, given: Iterable[str] = (), *, force: bool = False) -> Connection:
-        """The open connection to a peer, or a new one over ``given`` and the known addresses.
+    async def connect(self, peer: PeerID, addresses: Iterable[str] = (), *, force: bool = False) -> MuxedConnection:
+        """The open connection to a peer, or a new one over ``addresses`` and those that are known.
 
         All that want the same peer share one attempt. A peer that could not be reached is left alone for a while, but
         an address that is new is tried at once, and with ``force`` all are. Raises ``PeerUnreachable``, another
         ``PeerError`` where somebody else answered, ``InvalidAddress`` for a false or foreign address.
         """
-        if self._attempts is None:
-            raise NotRunning("the network is not running; enter the node's context first")
         if peer == self.peer_id:
             raise InvalidAddress(f"{peer} is this node itself")
-        wanted = [_of_peer(text, peer) for text in given]
+        wanted = [_of_peer(text, peer) for text in addresses]
         open_one = self._pool.best(peer)
         if open_one is not None:
             return open_one.connection
-        now = trio.current_time()
-        self._check_allowed(peer, now)
-        wait = 0.0 if force else self._backoff.wait(peer, now)
-        if wait and not self._backoff.fresh(peer, [address.text for address in wanted]):
-            raise PeerUnreachable(
-                f"{peer} could not be reached lately; it is tried again in {wait:.0f} s, or give another address",
-                peer=peer,
-            )
-        mine = [Candidate(address, Provenance.GIVEN) for address in wanted]
-        return await self._attempts.share(peer, partial(self._attempt, mine), partial(self._join, mine))
-
-    def _check_allowed(self, peer: PeerID, now: float) -> None:
-        if not self._gate.admits_peer(peer):
-            raise PeerUnreachable(f"{peer} is refused by the configuration (allow, deny)", peer=peer)
-        refused = self._standing.refuses(peer, now)
-        if refused:
-            raise PeerUnreachable(f"{peer} misbehaved and is refused for another {refused:.0f} s", peer=peer)
-
-    async def _attempt(self, mine: list[Candidate], race: Race[SecureConnection]) -> Connection:
-        known = await self._book.candidates(race.peer)
-        names = self._dialer.offer(race, [*mine, *known])
-        try:
-            secured = await self._dialer.dial(race, names)
-        except PeerUnreachable:
-            self._counts["failed_attempts"] += 1
-            self._backoff.on_failure(race.peer, race.plan.tried, trio.current_time())
-            raise
-        self._backoff.on_success(race.peer)
-        self._counts["opened"] += 1
-        return self._adopt(secured).connection
-
-    def _join(self, mine: list[Candidate], race: Race[SecureConnection]) -> None:
-        names = self._dialer.offer(race, mine, first=True)
-        if self._home is not None:
-            for name in names:
-                self._home.start_soon(self._dialer.resolve, race, name)
+        return await self._outbound.connect(peer, wanted, force=force)
 
     async def disconnect(self, peer: PeerID) -> None:
         """Close all connections to a peer; no error where there are none."""
@@ -310,28 +274,20 @@ class Swarm:
             for entry in self._pool.of(peer):
                 nursery.start_soon(entry.connection.close)
 
-    async def upgrade(self, raw: RawStream, peer: PeerID) -> SecureConnection:
-        """Authenticate an outbound pipe (for the dialler)."""
-        return await secure(raw, self._key, outbound=True, expected=peer)
-
-    async def discard(self, late: SecureConnection) -> None:
-        """Close an outbound connection that another one has overtaken (for the dialler)."""
-        await late.raw.aclose()
-
     async def _authenticate(self, raw: AcceptedStream) -> SecureConnection:
         secured = await secure(raw, self._key, outbound=False, expected=None)
         peer = secured.peer_id
-        admitted = self._gate.admits(peer, addresses.ip_of(raw.remote_address))
+        admitted = self._gate.admits(peer, ip_of(raw.remote_address))
         if not admitted or peer == self.peer_id or self._standing.refuses(peer, trio.current_time()):
             await secured.raw.aclose()
             raise PeerUnreachable(f"{peer} is refused", peer=peer)
         return secured
 
     def _adopt_inbound(self, secured: SecureConnection) -> None:
-        self._counts["accepted"] += 1
+        self._accepted += 1
         self._adopt(secured)
 
-    def _adopt(self, secured: SecureConnection) -> Entry[MuxedConnection]:
+    def _adopt(self, secured: SecureConnection) -> MuxedConnection:
         """Take an authenticated connection in; its task begins before anything else runs."""
         if self._home is None:
             raise NotRunning("the network is closing")
@@ -346,7 +302,7 @@ class Swarm:
             self._pool.tell(connection.peer_id, connected=True)
         self._home.start_soon(self._identify.ask, connection)
         self._housekeeper.wake()
-        return entry
+        return connection
 
     async def _live(self, entry: Entry[MuxedConnection]) -> None:
         try:
@@ -356,6 +312,8 @@ class Swarm:
             await entry.connection.close()
         finally:
             peer = entry.connection.peer_id
+            if entry.connection.outbound:  # it worked until now
+                self._book.on_success(peer, entry.connection.remote_address)
             if self._pool.remove(entry):
                 self._housekeeper.values.forget(peer)
                 self._identify.forget(peer)
@@ -367,7 +325,7 @@ class Swarm:
         try:
             return await self._open_on(connection, protocols)
         except StreamClosed:
-            if not connection.is_closed:
+            if not connection.is_closing:
                 raise
         # it closed just then; another one may be open, or can be made
         return await self._open_on(await self.connect(peer), protocols)
@@ -419,22 +377,30 @@ class Swarm:
             streams=sum(map(streams_of, open_ones)),
             unauthenticated=len(self._pending),
             evicted_unauthenticated=self._pending.evicted,
-            dialling=self._dialer.running,
-            attempts=len(self._attempts) if self._attempts is not None else 0,
+            dialling=self._outbound.dialling,
+            attempts=self._outbound.attempts,
             known_peers=len(self._book.book),
-            backed_off=self._backoff.statistics().peers,
+            backed_off=self._outbound.backoff.statistics().peers,
             refused_peers=self._standing.statistics(trio.current_time()).refused,
             trimmed=self._housekeeper.trimmed,
-            **self._counts,
+            accepted=self._accepted,
+            opened=self._outbound.opened,
+            failed_attempts=self._outbound.failed,
         )
 
     def __repr__(self) -> str:
-        state = "running" if self._attempts is not None else "not running"
+        state = "running" if self._outbound.is_running else "not running"
         return f"<Swarm {self.peer_id} {state}, {len(self._pool)} connections to {len(self._pool.peers())} peers>"
 
 
 def _of_peer(text: str, peer: PeerID) -> Address:
-    address = addresses.parse(text)
+    address = parse(text)
     if address.peer not in (None, peer):
         raise InvalidAddress(f"{text} is an address of {address.peer}, not of {peer}")
     return address
+
+
+if TYPE_CHECKING:
+
+    def _is_a_network(swarm: Swarm) -> Network:
+        return swarm
