@@ -1,0 +1,96 @@
+"""Looking blocks up in both environments as if they were one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from ipfs_kit_py.storage.blocktable import BlockTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from ipfs_kit_py.storage.blocktable import Txn
+    from ipfs_kit_py.storage.databases import Databases
+
+T = TypeVar("T")
+
+
+class Snapshot:
+    """Read transactions of both environments, begun where they are needed; what was found in them dies with it."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+        self._open: list[tuple[BlockTable, Txn]] = []
+
+    def _begin(self, table: BlockTable, *, again: bool = False) -> Txn:
+        txn = table.environment.begin(again=again)
+        self._open.append((table, txn))
+        return txn
+
+    def find(self, keys: Sequence[bytes], get: Callable[[BlockTable, Txn, bytes], T | None]) -> list[T | None]:
+        """What ``get`` finds for each multihash, kept blocks first.
+
+        A block that becomes a kept one is deleted from the fetched ones afterwards. So what is missing in both is
+        looked for in a newer snapshot of the kept blocks: it may have moved between the two looks.
+        """
+        kept, fetched = self._databases.kept, self._databases.fetched
+        first = self._begin(kept)
+        found = [get(kept, first, key) for key in keys]
+        missing = [at for at, value in enumerate(found) if value is None]
+        if missing:
+            txn = self._begin(fetched)
+            for at in missing:
+                found[at] = value = get(fetched, txn, keys[at])
+                if value is not None:
+                    fetched.recent.add(keys[at])
+            missing = [at for at in missing if found[at] is None]
+        if missing:
+            newest = self._begin(kept, again=True)
+            if newest.id() != first.id():
+                for at in missing:
+                    found[at] = get(kept, newest, keys[at])
+        return found
+
+    def close(self) -> None:
+        """End the transactions, on any thread."""
+        while self._open:
+            table, txn = self._open.pop()
+            table.environment.end(txn)
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+class View:
+    """Blocks in place: entering finds them and touches their pages, leaving ends them; each on any thread."""
+
+    def __init__(self, databases: Databases, keys: Sequence[bytes], done: Callable[[int, int], None]) -> None:
+        self._keys = keys
+        self._done = done
+        self._snapshot = Snapshot(databases)
+        self._views: list[memoryview | None] = []
+
+    def __enter__(self) -> list[memoryview | None]:
+        try:
+            self._views = self._snapshot.find(self._keys, BlockTable.get)
+        except BaseException:
+            self._snapshot.close()
+            raise
+        missed = self._views.count(None)
+        self._done(len(self._views) - missed, missed)
+        return list(self._views)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        views, self._views = self._views, []
+        try:
+            for view in views:
+                if view is not None:
+                    view.release()
+        finally:
+            self._snapshot.close()
