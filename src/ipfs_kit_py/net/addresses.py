@@ -1,4 +1,4 @@
-"""Multiaddrs: their text and binary forms, what part of the world they name, and which of them a peer could use.
+"""Addresses of peers: what part of the world a multiaddr names, and which of them a peer could use.
 
 An address is canonical multiaddr text without a trailing ``/p2p/<id>`` everywhere inside ``net``; the id travels beside
 it. Source: github.com/multiformats/multiaddr, libp2p/specs addressing/README.md.
@@ -11,9 +11,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from multiaddr import Multiaddr
-from multiaddr.exceptions import Error as MultiaddrError
-
+from ipfs_kit_py.core import multiaddr
 from ipfs_kit_py.core.cid import PeerID
 from ipfs_kit_py.core.config import MAX_ADDRESS_CHARS
 from ipfs_kit_py.core.errors import InvalidAddress
@@ -65,15 +63,7 @@ def parse(text: str) -> Address:
             f"not a multiaddr: {str(text)[:60]!r}; it looks like /ip4/192.0.2.1/tcp/4001 and has at most "
             f"{MAX_ADDRESS_CHARS} characters"
         )
-    try:
-        # the old name of /p2p is still found in configurations
-        return _parsed(Multiaddr(text.replace("/ipfs/", "/p2p/")))
-    except (MultiaddrError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InvalidAddress):
-            raise
-        raise InvalidAddress(
-            f"not a multiaddr: {text[:80]!r} ({_why(error)}); it looks like /ip4/192.0.2.1/tcp/4001"
-        ) from None
+    return _parsed(multiaddr.from_text(text))
 
 
 def from_bytes(raw: bytes) -> Address:
@@ -85,44 +75,32 @@ def from_bytes(raw: bytes) -> Address:
 
 @lru_cache(maxsize=8192)
 def _from_bytes(raw: bytes) -> Address:
-    try:
-        return _parsed(Multiaddr(raw))
-    except (MultiaddrError, ValueError, KeyError, TypeError, IndexError) as error:
-        if isinstance(error, InvalidAddress):
-            raise
-        raise InvalidAddress(f"not a binary multiaddr: {raw[:40].hex()} ({_why(error)})") from None
+    return _parsed(multiaddr.from_bytes(raw))
 
 
 @lru_cache(maxsize=8192)
 def to_bytes(text: str) -> bytes:
     """The binary form of multiaddr text. Raises ``InvalidAddress``."""
-    address = parse(text)
-    full = address.text if address.peer is None else with_peer(address.text, address.peer)
-    return bytes(Multiaddr(full).to_bytes())
+    if len(text) > MAX_ADDRESS_CHARS:
+        raise InvalidAddress(f"a multiaddr of {len(text)} characters; at most {MAX_ADDRESS_CHARS} are allowed")
+    return multiaddr.to_bytes(multiaddr.from_text(text))
 
 
-def _why(error: Exception) -> str:
-    return str(error).rsplit(": ", 1)[-1].split(" (string")[0][:80] or type(error).__name__
-
-
-def _parsed(found: Multiaddr) -> Address:
-    parts = tuple((protocol.name, str(value) if value is not None else "") for protocol, value in found.items())
-    text, peer = str(found), None
-    if not parts or len(text) > MAX_ADDRESS_CHARS:
-        raise InvalidAddress(f"a multiaddr of {len(text)} characters; 2 to {MAX_ADDRESS_CHARS} are allowed")
-    if parts[0][0] == "ip6zone":  # the library misreads it
-        raise InvalidAddress("an IPv6 zone means something on one machine only; leave /ip6zone/… out")
-    if parts[-1][0] == "p2p":
+def _parsed(parts: multiaddr.Parts) -> Address:
+    peer = None
+    if parts and parts[-1][0] == "p2p":
         peer = PeerID.parse(parts[-1][1])
-        text = text[: text.rindex("/p2p/")]
         parts = parts[:-1]
-    ip = _ip(parts)
+    text, ip = multiaddr.to_text(parts), _ip(parts)
+    if len(text) > MAX_ADDRESS_CHARS:
+        raise InvalidAddress(f"a multiaddr of {len(text)} characters; at most {MAX_ADDRESS_CHARS} are allowed")
     return Address(text, peer, parts, ip, scope_of_ip(ip) if ip is not None else Scope.PUBLIC)
 
 
 def _ip(parts: tuple[tuple[str, str], ...]) -> IP | None:
-    if parts and parts[0][0] in ("ip4", "ip6"):
-        return plain_ip(ipaddress.ip_address(parts[0][1]))
+    found = parts[1:2] if parts and parts[0][0] == "ip6zone" else parts[:1]
+    if found and found[0][0] in ("ip4", "ip6"):
+        return plain_ip(ipaddress.ip_address(found[0][1]))
     return None
 
 
