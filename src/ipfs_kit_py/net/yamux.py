@@ -330,6 +330,8 @@ class Yamux:
         """The driver took ``size`` bytes of the chunks. True where a window update is now waiting to go."""
         stream.unread -= size
         self.unread -= size
+        if not stream.unread:
+            stream.kept_up = True
         if stream.gone or stream.fin_received or stream.read_closed:
             return False
         if (stream.target - stream.unread - stream.credit) * 2 < stream.target:
@@ -395,7 +397,8 @@ class Yamux:
         stream.epoch = now
         wider = min(stream.target * 2, YAMUX_MAX_WINDOW)
         more = wider - stream.target
-        if quick and stream.unread * 2 <= stream.target and self._granted + more <= YAMUX_MAX_CONNECTION_BUFFER:
+        keeps_up, stream.kept_up = stream.kept_up, not stream.unread
+        if quick and keeps_up and self._granted + more <= YAMUX_MAX_CONNECTION_BUFFER:
             stream.target = wider
             self._granted += more
 

@@ -93,7 +93,7 @@ class StreamState:
 
     __slots__ = (
         "accepted", "acked", "announced", "chunks", "closed_at", "credit", "discarded", "epoch", "fin_received",
-        "fin_sent", "fin_wanted", "gone", "id", "outbound", "progress_at", "queued", "read_closed", "ready", "reason",
+        "fin_sent", "fin_wanted", "gone", "id", "kept_up", "outbound", "progress_at", "queued", "read_closed", "ready", "reason",
         "reset", "send_window", "syn_sent", "target", "unread", "user", "writes",
     )  # fmt: skip
 
@@ -107,6 +107,7 @@ class StreamState:
         self.credit = YAMUX_INITIAL_WINDOW  # bytes that the remote may still send
         self.target = YAMUX_INITIAL_WINDOW  # the window that we keep open
         self.epoch = now  # when the window was last opened again
+        self.kept_up = True  # whether the reader has been through with all that came since then
         self.fin_received = False
         self.read_closed = False  # nobody will read what still comes
         self.discarded = 0
