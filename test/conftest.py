@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if NO_SKIPS and report.skipped and not getattr(report, "wasxfail", None):
+    if NO_SKIPS and report.skipped and getattr(report, "wasxfail", None) is None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
         report.longrepr = f"nothing may be skipped in this run: {reason}"

@@ -15,12 +15,14 @@ import trio
 
 from ipfs_kit_py import NodeConfig, open_node
 from ipfs_kit_py.core import varint
-from ipfs_kit_py.core.cid import CID, RAW
+from ipfs_kit_py.core.cid import CID, RAW, PeerID
 from test.interop.dagcbor import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
     from ipfs_kit_py import Node
 
@@ -105,6 +107,17 @@ def car_blocks(car: bytes) -> Iterator[tuple[CID, bytes]]:
         cid, data = CID.read(car, start)
         at = start + size
         yield cid, car[data:at]
+
+
+async def export(node: Node, root: CID) -> bytes:
+    """A CARv1 of a whole DAG of ours."""
+    car = bytearray()
+
+    async def write(part: Buffer) -> None:
+        car.extend(part)
+
+    await node.dag_export(root, write)
+    return bytes(car)
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
@@ -266,6 +279,6 @@ class ExchangeSuite:
                 await node.connect(peer.address)
                 cid = await in_thread(peer.add_file, file.path, 1)
                 assert await read(node, cid) == (file.sha256, file.size)
-                await node.disconnect(peer.peer_id)
+                await node.disconnect(PeerID.parse(peer.peer_id))
 
         run(tmp_path, body)

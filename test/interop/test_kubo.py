@@ -10,9 +10,10 @@ import trio
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, CODEC_NAMES, RAW
 from test.interop.dagcbor import Graph
-from test.interop.suite import MIB, PROFILES, ExchangeSuite, File, in_thread, read, run
+from test.interop.suite import MIB, PROFILES, ExchangeSuite, File, export, in_thread, read, run
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from ipfs_kit_py import Node
@@ -100,14 +101,15 @@ def test_a_car_of_ours_is_read_there_and_theirs_here(kubo: Kubo, tmp_path: Path)
                     await put(graph.values[cid])
                 else:
                     await node.block_put(data)
-        car = bytearray()
-        await node.dag_export(ours.root, car.extend)
-        assert await in_thread(kubo.dag_import, bytes(car)) == [str(ours.root)]
+        assert await in_thread(kubo.dag_import, await export(node, ours.root)) == [str(ours.root)]
         assert len(await in_thread(kubo.refs, str(ours.root))) == len(ours.blocks) - 1
-        path = tmp_path / "theirs.car"
-        path.write_bytes(await in_thread(kubo.dag_export, str(theirs.root)))
-        with path.open("rb") as source:
-            await node.dag_import(source)
+        car = await in_thread(kubo.dag_export, str(theirs.root))
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for at in range(0, len(car), 1000):
+                yield car[at : at + 1000]
+
+        await node.dag_import(pieces())
         for cid, data in theirs.blocks.items():
             assert await node.block_get(cid) == data
 

@@ -13,7 +13,7 @@ import trio
 
 from ipfs_kit_py import NodeConfig, open_node
 from ipfs_kit_py.core.cid import CID, PeerID
-from test.interop.suite import PROFILES, ExchangeSuite, car_blocks, run
+from test.interop.suite import PROFILES, ExchangeSuite, car_blocks, export, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +41,7 @@ class Kubo022Peer:
         async def build() -> str:
             async with open_node(NodeConfig(offline=True)) as node:
                 root = (await node.add(path, profile=PROFILES[1])).cid
-                car = bytearray()
-                await node.dag_export(root, car.extend)
-                for cid, data in car_blocks(bytes(car)):
+                for cid, data in car_blocks(await export(node, root)):
                     self.kubo.block_put(cid.multihash, data)
                 return str(root)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from ipfs_kit_py.core.cid import PeerID
 from test.interop.suite import in_thread, run
 from test.peers.pylibp2p import ECHO
 
@@ -31,7 +32,7 @@ async def reverse(stream: Stream) -> None:
 
 async def exchange(node: Node, peer_id: str, protocol: str, data: bytes) -> bytes:
     """Write and read at once: an echo fills both directions."""
-    stream = await node.open_stream(peer_id, [protocol])
+    stream = await node.open_stream(PeerID.parse(peer_id), [protocol])
     received = b""
     async with trio.open_nursery() as nursery:
 
@@ -112,7 +113,7 @@ def test_connections_come_and_go(pylibp2p: PyLibp2p, tmp_path: Path) -> None:
         for _ in range(5):
             await node.connect(pylibp2p.address)
             assert await exchange(node, pylibp2p.peer_id, ECHO, b"again") == b"again"
-            await node.disconnect(pylibp2p.peer_id)
+            await node.disconnect(PeerID.parse(pylibp2p.peer_id))
         node.handle(OURS, reverse)
         for _ in range(5):
             await in_thread(pylibp2p.connect, node.addresses()[0])
