@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ipfs_kit_py.core.config import NodeConfig
-    from ipfs_kit_py.core.interfaces import BlockStore
+    from ipfs_kit_py.storage.base import LocalStore
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class NodeThread:
     Raises what starting the node raises. ``close`` it; what is left open at exit is closed then.
     """
 
-    def __init__(self, config: NodeConfig, *, store: BlockStore | None = None) -> None:
+    def __init__(self, config: NodeConfig, *, store: LocalStore | None = None) -> None:
         if threading.get_ident() == _thread:
             raise NotRunning("a synchronous node cannot be started on the loop; use `async with open_node(…)` there")
         self._portal = _acquire()
@@ -73,13 +73,14 @@ class NodeThread:
         self._dead = False
         self._closed = False
         try:
-            self._done, self.node = self._portal.start_task(self._live, config, store)
+            self._done, node = self._portal.start_task(self._live, config, store)
         except BaseException:
             _release()
             raise
+        self.node: Node = node
         _open.add(self)
 
-    async def _live(self, config: NodeConfig, store: BlockStore | None, *, task_status: Any) -> None:
+    async def _live(self, config: NodeConfig, store: LocalStore | None, *, task_status: Any) -> None:
         try:
             async with open_node(config, store=store) as node:
                 task_status.started(node)

@@ -15,7 +15,8 @@ from ipfs_kit_py.core.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from ipfs_kit_py.core.interfaces import BlockStore, Stream
+    from ipfs_kit_py.core.interfaces import Stream
+    from ipfs_kit_py.storage.base import LocalStore
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class IPFSLibp2pPeer:
         enable_mdns: bool = True,
         enable_hole_punching: bool = False,
         enable_relay: bool = False,
-        tiered_storage_manager: BlockStore | None = None,
+        tiered_storage_manager: LocalStore | None = None,
         metadata: dict[str, Any] | None = None,
         *,
         config: NodeConfig | None = None,

@@ -113,6 +113,8 @@ class Server:
                 done = await self._answer(answer)
             except IPFSKitError as error:
                 logger.debug("an answer did not reach %s: %s", answer.peer, error)
+            except Exception:
+                logger.exception("an answer to %s failed; the server goes on", answer.peer)
             finally:
                 self._ledger.on_sent(answer, done=done)
                 self._wake()
@@ -146,11 +148,12 @@ class Server:
                         return False
                     out.stream = await self._network.open_stream(peer, PROTOCOLS)
                 parts = encode(message, out.stream.protocol)
+                size = sum(memoryview(data).nbytes for _, data in message.blocks)
                 await out.stream.write_message(*parts, release=release)
             except IPFSKitError:
                 self._lose(out)
                 raise
-            self._network.add_value(peer, sum(memoryview(data).nbytes for _, data in message.blocks) / (4 << 20))
+            self._network.add_value(peer, size / (4 << 20))
             return True
         self._lose(out)
         return False

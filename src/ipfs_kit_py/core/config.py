@@ -113,6 +113,8 @@ FAREWELL_SECONDS = 1.0  # for saying good-bye to all peers when the node ends
 PING_SECONDS = 10.0  # wait for one echo
 PING_IDLE_SECONDS = 60.0  # an inbound ping stream without a ping is closed
 
+BOOTSTRAP_RETRY_SECONDS, BOOTSTRAP_RETRY_MAX_SECONDS = 30.0, 600.0  # a configured peer that is gone is dialled again
+
 # --- bitswap ----------------------------------------------------------------------------------------------------------
 MAX_BLOCK_BYTES = 2 * MIB  # bitswap-protocol.md: implementations must support 2 MiB
 MAX_MESSAGE_BYTES = 4 * MIB  # bitswap-protocol.md: the largest message

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ipfs_kit_py.core.cid import CID
-from ipfs_kit_py.core.config import MAX_CID_BYTES
+from ipfs_kit_py.core.cid import CID, MAX_CID_BYTES
 from ipfs_kit_py.core.errors import NotFound, ProtocolViolation
 
 if TYPE_CHECKING:

@@ -1,0 +1,128 @@
+"""Building a node: every service, in the order that each needs the one before, and taken down in the opposite order."""
+
+from __future__ import annotations
+
+import logging
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from ipfs_kit_py.bitswap.exchange import Bitswap
+from ipfs_kit_py.content.source import BlockSource
+from ipfs_kit_py.core.config import (
+    BOOTSTRAP_RETRY_MAX_SECONDS,
+    BOOTSTRAP_RETRY_SECONDS,
+    MEMORY_ONLY_BYTES,
+    NodeConfig,
+)
+from ipfs_kit_py.core.errors import IPFSKitError, NodeDied
+from ipfs_kit_py.crypto.keys import PrivateKey, load_or_create
+from ipfs_kit_py.net.swarm import Swarm
+from ipfs_kit_py.node.node import Node
+from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.storage.disk import DiskStore
+from ipfs_kit_py.storage.memory import MemoryStore
+from ipfs_kit_py.storage.tiers import TieredStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ipfs_kit_py.storage.base import LocalStore
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_node(config: NodeConfig | None = None, *, store: LocalStore | None = None) -> AsyncIterator[Node]:
+    """A running node for the length of an ``async with``, under trio.
+
+    ``store`` takes the place of the configured one and stays open after the node. Raises ``ConfigError`` and
+    ``InvalidAddress`` for what cannot be used; ``NodeDied`` where a service of the node ends by a fault of its own.
+    """
+    config = config or NodeConfig()
+    key = await trio.to_thread.run_sync(_identity, config)
+    local = store if store is not None else await trio.to_thread.run_sync(_open_store, config)
+    failure: BaseException | None = None
+    started = False
+    try:
+        async with trio.open_nursery() as services:
+            node = await _wire(config, key, local, services)
+            started = True
+            try:
+                yield node
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the caller's own, raised again below without a group
+                failure = error
+            services.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise _died(group, started=started) from group
+    finally:
+        if store is None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(local.close)
+    if failure is not None:
+        raise failure
+
+
+def _died(group: BaseExceptionGroup[BaseException], *, started: bool) -> BaseException:
+    """What to raise for a group: a reason not to start as it is, else ``NodeDied``."""
+    leaves: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, BaseExceptionGroup):
+            stack.extend(item.exceptions)
+        elif not isinstance(item, trio.Cancelled):
+            leaves.append(item)
+    if not leaves or any(not isinstance(leaf, Exception) for leaf in leaves):
+        return leaves[0] if leaves else group
+    if not started and isinstance(leaves[0], IPFSKitError):
+        return leaves[0]
+    return NodeDied(f"a service of the node ended: {leaves[0]!r}")
+
+
+def _identity(config: NodeConfig) -> PrivateKey:
+    if config.identity_path is not None:
+        return load_or_create(config.identity_path)
+    if config.repo is not None:
+        repo = Repo(config.repo)
+        repo.ensure()
+        return load_or_create(repo.identity_path)
+    return PrivateKey.generate()
+
+
+def _open_store(config: NodeConfig) -> LocalStore:
+    if config.repo is None:
+        return MemoryStore(min(config.storage_max, MEMORY_ONLY_BYTES))
+    disk = DiskStore(Repo(config.repo).blocks_path, quota=config.storage_max)
+    return TieredStore(MemoryStore(config.memory_cache), disk) if config.memory_cache else disk
+
+
+async def _wire(config: NodeConfig, key: PrivateKey, store: LocalStore, services: trio.Nursery) -> Node:
+    if config.offline:
+        return Node(config, key, BlockSource(store, None), store, services, network=None, exchange=None)
+    path = Repo(config.repo).book_path if config.repo is not None else None
+    swarm = Swarm(key, config, book_path=path)
+    await services.start(swarm.run)
+    exchange = Bitswap(swarm, store, random.Random())
+    await services.start(exchange.run)
+    node = Node(config, key, BlockSource(store, exchange), store, services, network=swarm, exchange=exchange)
+    for address in config.peers:
+        services.start_soon(_stay_connected, node, address)
+    return node
+
+
+async def _stay_connected(node: Node, address: str) -> None:
+    """Dial a configured peer, and again whenever it is gone."""
+    pause = BOOTSTRAP_RETRY_SECONDS
+    while True:
+        try:
+            await node.connect(address)
+            pause = BOOTSTRAP_RETRY_SECONDS
+        except IPFSKitError as error:
+            logger.warning("configured peer %s: %s", address, error)
+            pause = min(pause * 2, BOOTSTRAP_RETRY_MAX_SECONDS)
+        await trio.sleep(pause)
