@@ -72,8 +72,34 @@ def test_binary_addresses_parse_or_are_refused(raw: bytes) -> None:
         found = addresses.from_bytes(raw)
     except InvalidAddress:
         return
-    if found.text:
-        assert addresses.parse(found.text).text == found.text
+    assert addresses.parse(found.text).text == found.text
+
+
+_NAMES = st.one_of(st.text(max_size=8), st.sampled_from(["/", "a/", "//", "a//b", "..", "%", "\u0000", "x y"])).map(
+    str.encode
+)
+_STEPS = st.one_of(
+    st.sampled_from([b"\x06\x0f\xa1", b"\xcc\x03", b"\xcd\x03", b"\xa2\x02", b"\xdd\x03", b"\x04\x08\x08\x08\x08"]),
+    st.tuples(
+        st.sampled_from([b"\x36", b"\x2a", b"\x90\x03", b"\xe1\x03", b"\xa5\x03", b"\xd2\x03"]),
+        _NAMES | st.binary(max_size=40),
+    ).map(lambda row: row[0] + bytes((len(row[1]),)) + row[1]),
+)
+
+
+@given(st.lists(_STEPS, max_size=6).map(b"".join))
+def test_binary_addresses_that_are_nearly_right_parse_or_are_refused(raw: bytes) -> None:
+    try:
+        found = addresses.from_bytes(raw)
+    except InvalidAddress:
+        return
+    assert addresses.parse(found.text).parts == found.parts
+    assert addresses.scope(found.text) is found.scope
+
+
+def test_a_path_that_has_no_text_is_refused() -> None:
+    with pytest.raises(InvalidAddress):
+        addresses.from_bytes(b"\x90\x03\x01/")
 
 
 @given(st.ip_addresses(), st.integers(0, 65535))

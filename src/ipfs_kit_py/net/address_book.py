@@ -139,10 +139,14 @@ class AddressBook:
 
     def candidates(self, peer: PeerID, now: float) -> list[Candidate]:
         """The same as the dialler takes it."""
-        return [
-            Candidate(addresses.parse(row.text), row.provenance, row.worked, row.failures)
-            for row in self.get(peer, now)
-        ]
+        found = []
+        for row in self.get(peer, now):
+            try:
+                address = addresses.parse(row.text)
+            except InvalidAddress:  # somebody else wrote the file
+                continue
+            found.append(Candidate(address, row.provenance, row.worked, row.failures))
+        return found
 
     def forget(self, peer: PeerID) -> None:
         """Drop a peer."""

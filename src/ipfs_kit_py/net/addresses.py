@@ -67,7 +67,7 @@ def parse(text: str) -> Address:
 
 
 def from_bytes(raw: bytes) -> Address:
-    """Parse a binary multiaddr, as peers send it. Raises ``InvalidAddress``."""
+    """Parse a binary multiaddr, as peers send it; one of a peer id alone is none. Raises ``InvalidAddress``."""
     if not 1 < len(raw) <= MAX_ADDRESS_CHARS:
         raise InvalidAddress(f"a binary multiaddr of {len(raw)} bytes; 2 to {MAX_ADDRESS_CHARS} are allowed")
     return _from_bytes(bytes(raw))
@@ -75,7 +75,10 @@ def from_bytes(raw: bytes) -> Address:
 
 @lru_cache(maxsize=8192)
 def _from_bytes(raw: bytes) -> Address:
-    return _parsed(multiaddr.from_bytes(raw))
+    found = _parsed(multiaddr.from_bytes(raw))
+    if parse(found.text) != found._replace(peer=None):  # bytes can say what text cannot
+        raise InvalidAddress(f"not a binary multiaddr that has a text: {raw[:40].hex()}")
+    return found
 
 
 @lru_cache(maxsize=8192)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ipfs_kit_py.core.config import BACKOFF_BASE_SECONDS, BACKOFF_MAX_PEERS, BACKOFF_MAX_SECONDS, DIAL_MAX_ADDRESSES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from random import Random
 
     from ipfs_kit_py.core.cid import PeerID
+
+
+class Chance(Protocol):
+    """What is asked of an rng."""
+
+    def random(self) -> float:
+        """From 0 to 1, less than 1."""
+        ...
 
 
 class _Dead(NamedTuple):
@@ -32,7 +39,7 @@ class Backoff:
 
     Chance keeps nodes that lost the same peer from coming back all at once."""
 
-    def __init__(self, rng: Random, *, capacity: int = BACKOFF_MAX_PEERS) -> None:
+    def __init__(self, rng: Chance, *, capacity: int = BACKOFF_MAX_PEERS) -> None:
         self._rng = rng
         self._capacity = capacity
         self._dead: dict[PeerID, _Dead] = {}

@@ -131,5 +131,4 @@ def _addresses(raws: Iterable[bytes]) -> tuple[str, ...]:
             found[addresses.from_bytes(raw).text] = None
         except InvalidAddress:  # a transport that is newer than this node, or nonsense: the others count
             continue
-    found.pop("", None)
     return tuple(found)

@@ -235,7 +235,7 @@ class IdentifyService:
                 found.append(addresses.from_bytes(item).text)
             except InvalidAddress:  # of a transport that is not known here
                 continue
-        return tuple(text for text in found if text)
+        return tuple(found)
 
     def _note_observed(self, text: str, peer: PeerID) -> None:
         voters = self._observed.setdefault(text, set())

@@ -262,7 +262,7 @@ class Swarm:
         """
         if peer == self.peer_id:
             raise InvalidAddress(f"{peer} is this node itself")
-        wanted = [_of_peer(text, peer) for text in addresses]
+        wanted = [found for text in addresses if (found := _of_peer(text, peer)).text]  # "/p2p/…" alone has none
         open_one = self._pool.best(peer)
         if open_one is not None:
             return open_one.connection
@@ -345,6 +345,10 @@ class Swarm:
     def remove_handler(self, protocol: str) -> None:
         self._handlers.pop(protocol, None)
         self._identify.changed()
+
+    def protocols(self) -> list[str]:
+        """The protocols that this node answers, sorted."""
+        return sorted(self._protocols())
 
     def _protocols(self) -> frozenset[str]:
         return frozenset((*self._handlers, IDENTIFY, IDENTIFY_PUSH))
