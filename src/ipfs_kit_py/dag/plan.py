@@ -118,14 +118,15 @@ class Chain:
         last.following = rest
         heappush(self._runs, (children[0].key, _Run(children)))
 
-    def take(self) -> Place | None:
-        """The next place, with its bytes, in order; ``None`` where they are not here."""
+    def take(self) -> tuple[Place, Buffer] | None:
+        """The next place and its bytes, in order; ``None`` where they are not here. The chain lets go of them."""
         place = self._first
         if place is None or place.data is None:
             return None
+        data, place.data = place.data, None
         self._held -= place.weight
         self._first = place.following
-        return place
+        return place, data
 
 
 def link_weight(cid: CID, raw_codec: int, size: int | None) -> int:

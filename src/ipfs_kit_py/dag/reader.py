@@ -53,8 +53,9 @@ class FileReader:
 
     def pop(self) -> memoryview | None:
         """The next bytes in order, ``None`` where they are not here yet or there are no more."""
-        while (place := self._chain.take()) is not None:
-            view = memoryview(place.data or b"").cast("B")
+        while (taken := self._chain.take()) is not None:
+            place, data = taken
+            view = memoryview(data).cast("B")
             begin = max(self._start - place.at, 0)
             end = len(view) if self._stop is None else min(len(view), self._stop - place.at)
             if begin < end:

@@ -43,8 +43,8 @@ class DagWalk:
 
     def pop(self) -> Block | None:
         """The next block in order, ``None`` where it is not here yet or there are no more."""
-        place = self._chain.take()
-        return None if place is None else Block(place.cid, place.data or b"")
+        taken = self._chain.take()
+        return None if taken is None else Block(taken[0].cid, taken[1])
 
     def _children(self, cid: CID, data: Buffer) -> list[Place]:
         return [Place(link, link_weight(link, RAW, size)) for link, size in _links(cid, data) if self._is_new(link)]
