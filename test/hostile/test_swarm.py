@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from ipfs_kit_py.core.config import (
+    ACCEPT_PAUSE_SECONDS,
     HANDSHAKE_SECONDS,
     IDENTIFY_MAX_MESSAGES,
     IDENTIFY_PROTOCOL_BYTES,
@@ -23,6 +24,7 @@ from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.addresses import to_bytes
 from ipfs_kit_py.net.identify import IDENTIFY, IDENTIFY_PUSH, Identity, encode
 from ipfs_kit_py.net.memory import MemoryListener, MemoryNetwork, MemoryStream, MemoryTransport
+from ipfs_kit_py.net.transports import NO_ROOM
 from test.net.swarms import Stranger, echo, echoed, in_memory, play, running, settle
 
 if TYPE_CHECKING:
@@ -49,11 +51,14 @@ def test_a_flood_of_silent_connections_does_not_keep_a_talker_out() -> None:
         network = MemoryNetwork(backlog=10_000)
         one = in_memory(network, ONE)
         async with running(one):
-            for number in range(3 * MAX_UNAUTHENTICATED):
+            flood = [
                 await network.transport(f"10.1.{number // 250}.{number % 250}").dial(ADDRESS)
+                for number in range(3 * MAX_UNAUTHENTICATED)
+            ]
             await settle(lambda: one.statistics().unauthenticated == MAX_UNAUTHENTICATED)
             await works(network, one)
             assert one.statistics().evicted_unauthenticated >= 2 * MAX_UNAUTHENTICATED
+            assert await flood[0].receive_into(memoryview(bytearray(1))) == 0
             assert trio.current_time() < HANDSHAKE_SECONDS
             await trio.sleep(HANDSHAKE_SECONDS + 1)
             assert one.statistics().unauthenticated == 0
@@ -133,6 +138,8 @@ def test_running_out_of_file_descriptors_does_not_end_listening(caplog: pytest.L
         one._transports = (_Exhausted(network, ONE),)
         async with running(one):
             await works(network, one)
+            pauses = sum(number in NO_ROOM for number in _Exhausted.failures)
+            assert trio.current_time() == pytest.approx(pauses * ACCEPT_PAUSE_SECONDS, abs=0.1)
 
     with caplog.at_level(logging.WARNING):
         play(scenario)

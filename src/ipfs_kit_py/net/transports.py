@@ -140,8 +140,10 @@ class TcpListener:
     async def accept(self) -> TcpStream:
         try:
             sock, _name = await self._socket.accept()
-        except trio.ClosedResourceError:
-            raise StreamClosed(f"no longer listening on {self.addresses[0]}") from None
+        except (OSError, trio.ClosedResourceError):
+            if self._socket.fileno() < 0:
+                raise StreamClosed(f"no longer listening on {self.addresses[0]}") from None
+            raise
         try:
             return TcpStream(sock)
         except OSError:  # gone again between the two calls
