@@ -54,9 +54,12 @@ SLOW_BATCH_BYTES = 16 * KIB  # the same where the last write took over a second:
 WRITE_COPY_BYTES = 16 * KIB  # a shorter write is copied and returns at once
 WRITE_COPY_BACKLOG_BYTES = 64 * KIB  # unless a stream has more than this waiting already
 READ_BUFFER_MIN, READ_BUFFER_MAX = 4 * KIB, 1 * MIB  # of a connection; grows while reads fill it
-SMALL_READ_BYTES = 1 * KIB  # pings and window updates; after several such reads in a row the buffer is small again
+SMALL_READ_BYTES = 1 * KIB  # pings and window updates
+SMALL_READS = 8  # so many reads or writes of so little in a row, and a connection's buffer is small again
+MAPPED_BUFFER_BYTES = 64 * KIB  # larger buffers of a connection do not come from the heap, which keeps what it has
 YIELD_AFTER_FRAMES = 1000  # yamux frames of one connection in a row: tiny ones must not keep the loop from the others
 CLOSE_SECONDS = 0.02  # what still waits is sent for so long before a connection closes
+LINGER_SECONDS = 1.0  # what a remote has said to the end before it closed may still be read for so long
 TICK_SECONDS = WRITE_STALL_SECONDS / 6  # how often a connection looks for what has waited too long
 REMEMBERED_PROTOCOLS = 64  # of one connection: a stream of a remembered one costs no extra round trip
 
@@ -166,6 +169,7 @@ STORE_FETCHED_SHARE = 32  # a transaction of fetched blocks is at most this shar
 # only be used by the one after the next, so that two of them are what the file exceeds the quota by
 STORE_READERS = 1024  # reader slots of an environment, 64 bytes each; a view takes up to three
 STORE_GROWTH = 1.25  # file bytes to live bytes from which a write waits for readers that hold up the reuse of pages
+STORE_GROWTH_PAGES = 1.15  # the same to the bytes of pages in use, for blocks that take more than their bytes
 STORE_GROWTH_FLOOR = 4 * MIB  # file bytes that are never worth waiting for
 STORE_STALL_SECONDS = 1.0  # how long it waits: twenty times what a view may last
 STORE_GATE_SECONDS = 30.0  # wait of a change of the map for the views of this process to end

@@ -198,8 +198,9 @@ class DiskStore:
         fresh: list[bytes] = []
         try:
             for part in _parts(rows, most):
-                self._admit(table, sum(size for _key, _data, size in part))
-                fresh += table.write(partial(job, part), f"storing {len(rows)} blocks")
+                need = sum(size for _key, _data, size in part)
+                self._admit(table, need)
+                fresh += table.write(partial(job, part), f"storing {len(part)} blocks of {need} bytes")
         except StorageError:
             self._undo(table, fresh)
             raise

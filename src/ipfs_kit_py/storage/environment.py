@@ -7,6 +7,8 @@ than it began on. ``Transaction.get`` touches all pages of a value with the GIL 
 from __future__ import annotations
 
 import errno
+import os
+import resource
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,13 +26,22 @@ T = TypeVar("T")
 Reader = tuple[int, int]  # process id, number of the snapshot that it holds
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ALMOST_FULL = 16 * MIB  # a short write has used up what was there, but pages of other files may come free
 _SMALLEST_MAP = 64 * MIB
 _RESIZES = 16  # doublings of the map in one transaction: from the smallest map to 4 TiB
 
 
+def _is_full(path: Path) -> bool:
+    """Whether an error was a short write: LMDB calls that an I/O error."""
+    space = os.statvfs(path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    size = (path / "data.mdb").stat().st_size
+    return space.f_bavail * space.f_frsize < _ALMOST_FULL or (limit != resource.RLIM_INFINITY and size >= limit - MIB)
+
+
 def typed(error: lmdb.Error, path: Path, doing: str) -> StorageError:
     """The error of this package for one of LMDB's."""
-    if error.code in _FULL:
+    if error.code in _FULL or (error.code == errno.EIO and _is_full(path)):
         return QuotaExceeded(
             f"no space left for {path} while {doing}; free space on its disk or collect garbage, then try again"
         )

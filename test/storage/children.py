@@ -1,0 +1,180 @@
+"""What the child processes of these tests do: ``python -m test.storage.children VERB PATH ...``.
+
+They tell of themselves on standard output, a line at a time, and wait for a line on standard input where they say so.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import sys
+from pathlib import Path
+
+from ipfs_kit_py.core.errors import QuotaExceeded
+from ipfs_kit_py.storage.disk import DiskStore
+from test.storage.blocks import block, false_block
+
+MIB = 1 << 20
+
+
+def tell(text: str) -> None:
+    os.write(1, text.encode() + b"\n")
+
+
+def wait() -> str:
+    return sys.stdin.readline().strip()
+
+
+def nursery(path: str) -> None:
+    """For each line, a seed, fork off a writer; tell its process id, and when it has ended."""
+    while seed := wait():
+        child = os.fork()
+        if child == 0:
+            try:
+                write_for_ever(path, int(seed))
+            finally:
+                os._exit(1)
+        tell(f"pid {child}")
+        os.waitpid(child, 0)
+        tell("ended")
+
+
+def write_for_ever(path: str, seed: int) -> None:
+    """A write load until killed: kept, fetched, promoted and deleted blocks, and pins. Tells what was acknowledged."""
+    rng = random.Random(seed)
+    store = DiskStore(Path(path), quota=64 * MIB)
+    number = seed * 1_000_000
+    while True:
+        count, size = rng.randint(1, 8), rng.choice((100, 3000, 20_000, 70_000))
+        blocks = [block(at, size) for at in range(number, number + count)]
+        cids = [cid for cid, _data in blocks]
+        kind = rng.random()
+        if kind < 0.5:
+            store.put_many(blocks, kept=True)
+            tell(f"kept {number} {count} {size}")
+        elif kind < 0.7:
+            store.put_many(blocks)
+            store.promote(cids)
+            tell(f"kept {number} {count} {size}")
+        elif kind < 0.8:
+            store.put_many(blocks[:1], kept=True)
+            store.pins.add(cids[0], name=str(number))
+            tell(f"pin {number} 1 {size}")
+        else:
+            store.put_many(blocks)
+            store.delete_many(cids[: count // 2])
+        number += count
+
+
+def acknowledge(path: str) -> None:
+    """Kept blocks, a promotion and a pin, each told of when it is acknowledged."""
+    store = DiskStore(Path(path))
+    for number in range(6):
+        store.put_many([block(number, 300_000)], kept=True)
+        tell("ACK")
+    store.put_many([block(10, 50_000)])
+    store.promote([block(10, 50_000).cid])
+    tell("ACK")
+    store.pins.add(block(10, 50_000).cid)
+    tell("ACK")
+    store.pins.rm(block(10, 50_000).cid)
+    tell("ACK")
+    store.close()
+
+
+def fill(path: str, start: str, count: str, quota: str) -> None:
+    """Put blocks of 64 KiB, every fourth a kept one, in batches of eight; tell the most that was ever stored."""
+    store = DiskStore(Path(path), quota=int(quota))
+    tell("ready")
+    wait()
+    most = refused = 0
+    data = bytes(65_536)
+    for number in range(int(start), int(start) + int(count), 8):
+        blocks = [false_block(at, data) for at in range(number, number + 8)]
+        try:
+            store.put_many(blocks, kept=number % 32 == 0)
+        except QuotaExceeded:
+            refused += 1
+        most = max(most, store.statistics().bytes)
+    tell(f"{most} {refused}")
+    store.close()
+
+
+def hold_view(path: str, number: str) -> None:
+    """Open a view of a block and keep it until told to go on."""
+    store = DiskStore(Path(path))
+    with store.view([false_block(int(number), b"").cid]) as views:
+        tell("ready")
+        wait()
+        assert views[0] is not None
+        tell(str(views[0].nbytes))
+
+
+def hold_garbage(path: str) -> None:
+    """Enter a hold and keep it until killed."""
+    store = DiskStore(Path(path))
+    with store.hold():
+        store.put_many([block(1, 1000)], kept=True)
+        tell("ready")
+        wait()
+
+
+def limited(path: str, limit: str) -> None:
+    """``full_disk`` where no file may grow beyond ``limit`` bytes."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), hard))
+    full_disk(path, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)))
+
+
+def full_tmpfs(path: str) -> None:
+    """``full_disk`` on a disk that has another file, which is removed."""
+    ballast = Path(path) / "ballast"
+    ballast.write_bytes(bytes(8 * MIB))
+    full_disk(path + "/store", ballast.unlink)
+
+
+def full_disk(path: str, free: object) -> None:
+    """Write until the disk is full, read, free space, write again; what must hold is asserted here."""
+    store = DiskStore(Path(path), quota=1 << 30)
+    for kept in (True, False):
+        stored = 0
+        message = ""
+        while not message:
+            batch = [block(number, 200_000) for number in range(stored, stored + 4)]
+            if not kept:
+                batch = [block(-number, 200_000) for number in range(stored + 1, stored + 5)]
+            try:
+                store.put_many(batch, kept=kept)
+                stored += 4
+            except QuotaExceeded as error:
+                message = str(error)
+        assert path in message, message
+        assert not any(store.has_many([cid for cid, _data in batch])), "part of a refused batch was stored"
+        if kept:
+            assert stored, "nothing fits this disk"
+            here = [block(number, 200_000) for number in range(stored)]
+            assert store.get_many([cid for cid, _data in here]) == [data for _cid, data in here]
+    assert callable(free)
+    free()
+    store.put_many([block(10_000, 200_000)], kept=True)
+    store.close()
+    store = DiskStore(Path(path), quota=1 << 30)
+    assert all(store.has_many([cid for cid, _data in here] + [block(10_000, 200_000).cid]))
+    assert not any(checked.problem for checked in store.verify())
+    tell("passed")
+
+
+def small_map(path: str) -> None:
+    """A store with a map of 64 MiB grows beyond it."""
+    store = DiskStore(Path(path), map_bytes=64 * MIB)
+    tell("ready")
+    wait()
+    for number in range(100):
+        store.put_many([false_block(number, bytes(MIB))], kept=number % 2 == 0)
+    tell("grown")
+    wait()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
