@@ -591,6 +591,7 @@ def test_what_was_written_is_sent_before_the_end() -> None:
         got: list[bytes] = []
 
         async def receive(stream: Stream) -> None:
+            await trio.sleep(0.5)  # busy with something else
             got.append(await stream.read())
 
         async with connected({"/last": receive}) as pair:

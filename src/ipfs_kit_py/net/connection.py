@@ -8,6 +8,7 @@ hostile stream costs itself; a failing or hostile connection costs itself.
 from __future__ import annotations
 
 import logging
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import trio
 
 from ipfs_kit_py.core.config import (
     CLOSE_SECONDS,
+    LINGER_SECONDS,
+    MAPPED_BUFFER_BYTES,
     NEGOTIATE_SECONDS,
     READ_BUFFER_MAX,
     READ_BUFFER_MIN,
@@ -22,6 +25,7 @@ from ipfs_kit_py.core.config import (
     SEND_BATCH_BYTES,
     SLOW_BATCH_BYTES,
     SMALL_READ_BYTES,
+    SMALL_READS,
     TICK_SECONDS,
     WRITE_STALL_SECONDS,
     YAMUX_ACCEPT_BACKLOG,
@@ -91,6 +95,7 @@ class MuxedConnection:
         self._spoken: dict[str, None] = {}  # protocols that the remote has agreed to, the latest last
         self._negotiating: dict[MuxedStream, float] = {}  # inbound, each with its deadline; the oldest first
         self._serving = 0  # handlers that run
+        self._handler_ended = trio.lowlevel.ParkingLot()
         self._sending_since: float | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -251,6 +256,7 @@ class MuxedConnection:
         finally:
             self._serving -= 1
             stream.close_nowait()
+            self._handler_ended.unpark_all()
 
     def dropped(self, stream: MuxedStream) -> None:
         """A stream was reset here; the remote is to hear of it."""
@@ -279,7 +285,7 @@ class MuxedConnection:
 
     async def _write_loop(self) -> None:
         engine, session, raw = self.engine, self._session, self._raw
-        out = memoryview(bytearray(1024))
+        out, small_writes = _buffer(SMALL_READ_BYTES), 0
         budget = SEND_BATCH_BYTES
         while True:
             if not engine.has_output:
@@ -290,8 +296,9 @@ class MuxedConnection:
             now = trio.current_time()
             parts = engine.gather(budget, now)
             need = session.sealed_size(parts)
-            if len(out) < need:
-                out = memoryview(bytearray(1 << need.bit_length()))
+            small_writes = small_writes + 1 if need <= SMALL_READ_BYTES else 0
+            if len(out) < need or (small_writes > SMALL_READS and len(out) > SMALL_READ_BYTES):
+                out = _buffer(max(SMALL_READ_BYTES, 1 << need.bit_length()))
             used = session.seal(parts, out)
             parts.clear()
             for write in engine.take_sealed():
@@ -308,7 +315,7 @@ class MuxedConnection:
         engine, session, receive_into = self.engine, self._session, self._raw.receive_into
         secured, self._secured = self._secured, None
         assert secured is not None
-        data = memoryview(bytearray(max(READ_BUFFER_MIN, len(secured.sealed))))
+        data = _buffer(max(READ_BUFFER_MIN, len(secured.sealed)))
         data[: len(secured.sealed)] = secured.sealed
         have, small_reads = len(secured.sealed), 0
         if secured.plain:
@@ -331,9 +338,17 @@ class MuxedConnection:
             data, small_reads = _resized(data, used, have, small_reads)
             count = await receive_into(data[have:])
             if not count:
+                await self._linger()
                 raise StreamClosed(f"{self.peer_id} closed the connection", peer=self.peer_id)
             self.bytes_in += count
             have += count
+
+    async def _linger(self) -> None:
+        """The remote is gone; what it has said to the end before may still be being read."""
+        self._closing = True
+        with trio.move_on_after(LINGER_SECONDS):
+            while self.engine.is_finishing:
+                await self._handler_ended.park()
 
     def _dispatch(self) -> None:
         """Pass on what the last bytes have brought."""
@@ -388,9 +403,15 @@ class MuxedConnection:
             await trio.sleep_until(max(now + 0.01, min(self.engine.deadline(), now + TICK_SECONDS)))
 
 
+def _buffer(size: int) -> memoryview:
+    """Memory for sealed bytes. Large ones go back to the system as soon as they are dropped, which the heap would not
+    do: idle connections are many."""
+    return memoryview(mmap.mmap(-1, size) if size >= MAPPED_BUFFER_BYTES else bytearray(size))
+
+
 def _resized(data: memoryview, used: int, have: int, small_reads: int) -> tuple[memoryview, int]:
     """The buffer for the next read, with the ``have`` bytes after ``used`` at its begin: larger where the last read
-    filled it or a frame needs more, smaller again after a while of little. Idle connections are many."""
+    filled it or a frame needs more, small again after some reads of little."""
     size = len(data)
     need = 2 + (data[used] << 8 | data[used + 1]) if have >= 2 else 0
     small_reads = small_reads + 1 if used < SMALL_READ_BYTES else 0
@@ -399,10 +420,10 @@ def _resized(data: memoryview, used: int, have: int, small_reads: int) -> tuple[
         wanted = FRAME_ROOM
     elif used + have == size and size < READ_BUFFER_MAX:
         wanted = min(max(size * 4, FRAME_ROOM), READ_BUFFER_MAX)
-    elif small_reads > 8 and size > READ_BUFFER_MIN:
+    elif small_reads > SMALL_READS and size > READ_BUFFER_MIN:
         wanted, small_reads = max(READ_BUFFER_MIN, need, have + 1), 0
     if wanted != size:
-        fresh = memoryview(bytearray(wanted))
+        fresh = _buffer(wanted)
         fresh[:have] = data[used : used + have]
         return fresh, small_reads
     if used and have:

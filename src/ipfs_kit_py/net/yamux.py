@@ -283,6 +283,11 @@ class Yamux:
         self._granted += stream.target
         return stream
 
+    @property
+    def is_finishing(self) -> bool:
+        """Whether an inbound stream that the remote has ended is still being served."""
+        return any(item.fin_received and not (item.outbound or item.fin_wanted) for item in self._streams.values())
+
     def accept(self, stream: StreamState) -> None:
         """The inbound stream has found its handler: it no longer counts as waiting."""
         if not stream.accepted and not stream.gone:
