@@ -384,7 +384,7 @@ def _zeros(size: int) -> bytes:
 def _consume_at(rate: float, rtt: float, seconds: float) -> int:
     """The window after a reader has taken ``rate`` bytes a second, as they came, over a line of that round trip."""
     server = _server()
-    server.rtt = rtt
+    server._pings.rtt = rtt
     stream, now = _opened(server), 0.0
     while now < seconds:
         size = min(stream.credit, int(rate * rtt) or 1)
@@ -405,7 +405,7 @@ def test_a_window_grows_with_bandwidth_times_round_trip_and_no_further() -> None
 
 def test_a_window_does_not_grow_for_a_reader_that_lags() -> None:
     server = _server()
-    server.rtt = 1.0
+    server._pings.rtt = 1.0
     stream, now = _opened(server), 0.0
     for _ in range(200):
         now += 0.001
@@ -421,7 +421,7 @@ def test_a_window_does_not_grow_for_a_reader_that_lags() -> None:
 
 def test_all_windows_together_are_bounded() -> None:
     server = _server()
-    server.rtt = 1.0
+    server._pings.rtt = 1.0
     streams = [_opened(server, number) for number in range(1, 41, 2)]
     for turn in range(12):
         for stream in streams:

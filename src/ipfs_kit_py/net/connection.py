@@ -8,7 +8,6 @@ hostile stream costs itself; a failing or hostile connection costs itself.
 from __future__ import annotations
 
 import logging
-import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,7 @@ import trio
 from ipfs_kit_py.core.config import (
     CLOSE_SECONDS,
     LINGER_SECONDS,
-    MAPPED_BUFFER_BYTES,
     NEGOTIATE_SECONDS,
-    READ_BUFFER_MAX,
     READ_BUFFER_MIN,
     REMEMBERED_PROTOCOLS,
     SEND_BATCH_BYTES,
@@ -34,7 +31,7 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.core.errors import NotSupported, PeerError, ProtocolViolation, StreamClosed, TimedOut
 from ipfs_kit_py.net import multistream, yamux
-from ipfs_kit_py.net.noise import FRAME_ROOM
+from ipfs_kit_py.net.buffers import buffer, resized
 from ipfs_kit_py.net.secure import SecureConnection, secure
 from ipfs_kit_py.net.stream import MuxedStream
 from ipfs_kit_py.net.yamux import Kind, Yamux
@@ -285,7 +282,7 @@ class MuxedConnection:
 
     async def _write_loop(self) -> None:
         engine, session, raw = self.engine, self._session, self._raw
-        out, small_writes = _buffer(SMALL_READ_BYTES), 0
+        out, small_writes = buffer(SMALL_READ_BYTES), 0
         budget = SEND_BATCH_BYTES
         while True:
             if not engine.has_output:
@@ -298,7 +295,7 @@ class MuxedConnection:
             need = session.sealed_size(parts)
             small_writes = small_writes + 1 if need <= SMALL_READ_BYTES else 0
             if len(out) < need or (small_writes > SMALL_READS and len(out) > SMALL_READ_BYTES):
-                out = _buffer(max(SMALL_READ_BYTES, 1 << need.bit_length()))
+                out = buffer(max(SMALL_READ_BYTES, 1 << need.bit_length()))
             used = session.seal(parts, out)
             parts.clear()
             for write in engine.take_sealed():
@@ -315,7 +312,7 @@ class MuxedConnection:
         engine, session, receive_into = self.engine, self._session, self._raw.receive_into
         secured, self._secured = self._secured, None
         assert secured is not None
-        data = _buffer(max(READ_BUFFER_MIN, len(secured.sealed)))
+        data = buffer(max(READ_BUFFER_MIN, len(secured.sealed)))
         data[: len(secured.sealed)] = secured.sealed
         have, small_reads = len(secured.sealed), 0
         if secured.plain:
@@ -335,7 +332,7 @@ class MuxedConnection:
             if used:
                 self.last_active = now
                 self._dispatch()
-            data, small_reads = _resized(data, used, have, small_reads)
+            data, small_reads = resized(data, used, have, small_reads)
             count = await receive_into(data[have:])
             if not count:
                 await self._linger()
@@ -401,31 +398,3 @@ class MuxedConnection:
                 stream.reset()
             self._dispatch()
             await trio.sleep_until(max(now + 0.01, min(self.engine.deadline(), now + TICK_SECONDS)))
-
-
-def _buffer(size: int) -> memoryview:
-    """Memory for sealed bytes. Large ones go back to the system as soon as they are dropped, which the heap would not
-    do: idle connections are many."""
-    return memoryview(mmap.mmap(-1, size) if size >= MAPPED_BUFFER_BYTES else bytearray(size))
-
-
-def _resized(data: memoryview, used: int, have: int, small_reads: int) -> tuple[memoryview, int]:
-    """The buffer for the next read, with the ``have`` bytes after ``used`` at its begin: larger where the last read
-    filled it or a frame needs more, small again after some reads of little."""
-    size = len(data)
-    need = 2 + (data[used] << 8 | data[used + 1]) if have >= 2 else 0
-    small_reads = small_reads + 1 if used < SMALL_READ_BYTES else 0
-    wanted = size
-    if need > size:
-        wanted = FRAME_ROOM
-    elif used + have == size and size < READ_BUFFER_MAX:
-        wanted = min(max(size * 4, FRAME_ROOM), READ_BUFFER_MAX)
-    elif small_reads > SMALL_READS and size > READ_BUFFER_MIN:
-        wanted, small_reads = max(READ_BUFFER_MIN, need, have + 1), 0
-    if wanted != size:
-        fresh = _buffer(wanted)
-        fresh[:have] = data[used : used + have]
-        return fresh, small_reads
-    if used and have:
-        data[:have] = data[used : used + have]
-    return data, small_reads

@@ -9,9 +9,7 @@ Source: libp2p/specs yamux/README.md (hashicorp/yamux spec.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import (
     WRITE_STALL_SECONDS,
@@ -23,11 +21,11 @@ from ipfs_kit_py.core.config import (
     YAMUX_MAX_CONTROL_BYTES,
     YAMUX_MAX_STREAMS_IN,
     YAMUX_MAX_WINDOW,
-    YAMUX_PING_INTERVAL,
     YAMUX_PING_TIMEOUT,
     YAMUX_RTT_FLOOR,
 )
 from ipfs_kit_py.core.errors import ProtocolViolation
+from ipfs_kit_py.net.yamux_pings import Pings
 from ipfs_kit_py.net.yamux_send import (
     ACK,
     DATA,
@@ -42,46 +40,25 @@ from ipfs_kit_py.net.yamux_send import (
     WINDOW_UPDATE,
     Outbox,
 )
-from ipfs_kit_py.net.yamux_stream import StreamState
+from ipfs_kit_py.net.yamux_stream import Event, Kind, Statistics, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ipfs_kit_py.net.yamux_stream import Write
+
+__all__ = [
+    "INTERNAL_ERROR",
+    "NORMAL",
+    "PROTOCOL",
+    "PROTOCOL_ERROR",
+    "Event",
+    "Kind",
+    "Statistics",
+    "StreamState",
+    "Yamux",
+]
 
 PROTOCOL = "/yamux/1.0.0"
 NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = 0, 1, 2
-MAX_PINGS = 8  # of ours without an answer
-
-
-class Kind(Enum):
-    """What happened."""
-
-    OPENED = "opened"  # by the remote
-    READABLE = "readable"  # bytes or the end came
-    RESET = "reset"  # by the remote, or because of what it did
-    PONG = "pong"
-
-
-class Event(NamedTuple):
-    """``value`` is the number of a ping, ``seconds`` its round trip."""
-
-    kind: Kind
-    stream: StreamState | None = None
-    value: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Counts of streams, and bytes received that nobody has read yet."""
-
-    inbound: int
-    outbound: int
-    waiting: int
-    unread: int
-    granted: int
-    rtt: float | None
 
 
 class Yamux:
@@ -90,7 +67,6 @@ class Yamux:
     def __init__(self, *, client: bool, now: float) -> None:
         """``client`` is the side that dialled: its streams have odd numbers."""
         self._next_id = 1 if client else 2
-        self._next_ping = 1
         self._streams: dict[int, StreamState] = {}
         self._unborn: set[StreamState] = set()  # ours, before their first frame
         self._closing: dict[StreamState, None] = {}  # closed here, not yet by the remote; the oldest first
@@ -109,10 +85,7 @@ class Yamux:
         self.unread = 0
         self._granted = 0
         # life
-        self._pings: dict[int, float] = {}
-        self._ping_at = now
-        self._received_at = now
-        self.rtt: float | None = None
+        self._pings = Pings(now)
         self.headers = 0  # frames received: what they cost, besides their bytes
         self.remote_gone = False
         self.remote_code = NORMAL
@@ -121,7 +94,7 @@ class Yamux:
     # --- what came ----------------------------------------------------------------------------------------------------
     def receive(self, data: bytes, now: float) -> None:
         """Take in decrypted bytes, cut anywhere. ``ProtocolViolation`` ends the connection."""
-        self._received_at = now
+        self._pings.heard_at = now
         at, end = 0, len(data)
         while at < end:
             if self._left:
@@ -212,7 +185,7 @@ class Yamux:
             self._stale_credit += YAMUX_INITIAL_WINDOW
             self._outbox.control(WINDOW_UPDATE, RST, stream_id, 0)
             return
-        stream = StreamState(stream_id, outbound=False, now=self._received_at)
+        stream = StreamState(stream_id, outbound=False, now=self._pings.heard_at)
         self._streams[stream_id] = stream
         self._inbound += 1
         self._waiting += 1
@@ -231,10 +204,10 @@ class Yamux:
     def _on_ping(self, flags: int, number: int) -> None:
         if flags & SYN:
             self._outbox.control(PING, ACK, 0, number)
-        elif flags & ACK and (sent := self._pings.pop(number, None)) is not None:
-            sample = self._received_at - sent
-            self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / 8
-            self._events.append(Event(Kind.PONG, value=number, seconds=sample))
+        elif flags & ACK:
+            seconds = self._pings.answered(number, self._pings.heard_at)
+            if seconds is not None:
+                self._events.append(Event(Kind.PONG, value=number, seconds=seconds))
 
     def _deliver(self, stream: StreamState, data: bytes, at: int, size: int) -> None:
         if stream.gone:
@@ -268,6 +241,11 @@ class Yamux:
         if stream.outbound and not stream.acked:
             stream.acked = True
             self._unacked -= 1
+
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round trip in seconds."""
+        return self._pings.rtt
 
     # --- commands -----------------------------------------------------------------------------------------------------
     @property
@@ -348,11 +326,9 @@ class Yamux:
 
     def ping(self, now: float) -> int | None:
         """Send a ping; its number, or ``None`` where too many are under way."""
-        if len(self._pings) >= MAX_PINGS:
-            return None
-        number, self._next_ping = self._next_ping, (self._next_ping + 1) & MAX_U32
-        self._pings[number] = now
-        self._outbox.control(PING, SYN, 0, number)
+        number = self._pings.start(now)
+        if number is not None:
+            self._outbox.control(PING, SYN, 0, number)
         return number
 
     def go_away(self, code: int) -> None:
@@ -448,9 +424,7 @@ class Yamux:
     # --- time ---------------------------------------------------------------------------------------------------------
     def deadline(self) -> float:
         """When ``on_timeout`` has something to do."""
-        due = self._ping_at
-        if self._pings:
-            due = min(due, self._silent_since() + YAMUX_PING_TIMEOUT)
+        due = self._pings.deadline()
         if self._closing:
             first = next(iter(self._closing)).closed_at
             due = min(due, (first or 0.0) + YAMUX_CLOSE_SECONDS)
@@ -458,24 +432,21 @@ class Yamux:
 
     def on_timeout(self, now: float) -> str | None:
         """Ping, and reset streams that have waited too long; the reason where the remote is dead."""
-        if self._pings and now - self._silent_since() >= YAMUX_PING_TIMEOUT:
+        if self._pings.is_dead(now):
             return f"nothing was heard for {YAMUX_PING_TIMEOUT:.0f} s after a ping"
-        if now >= self._ping_at:
-            self.ping(now)
-            self._ping_at = now + YAMUX_PING_INTERVAL
+        number = self._pings.start_if_due(now)
+        if number is not None:
+            self._outbox.control(PING, SYN, 0, number)
         for stream in list(self._closing):
             if now - (stream.closed_at or 0.0) < YAMUX_CLOSE_SECONDS:
                 break
             self.reset(stream, "the remote did not close it")
-        self._reset_stalled(self._streams.values(), now)
+        self._reset_stalled(now)
         return None
 
-    def _silent_since(self) -> float:
-        """Since when the remote owes a sign of life."""
-        return max(self._received_at, next(iter(self._pings.values())))
-
-    def _reset_stalled(self, streams: Iterable[StreamState], now: float) -> None:
-        for stream in [item for item in streams if item.queued and now - item.progress_at >= WRITE_STALL_SECONDS]:
+    def _reset_stalled(self, now: float) -> None:
+        waiting = [item for item in self._streams.values() if item.queued]
+        for stream in [item for item in waiting if now - item.progress_at >= WRITE_STALL_SECONDS]:
             self.reset(stream, f"the remote took nothing for {WRITE_STALL_SECONDS:.0f} s")
             self._events.append(Event(Kind.RESET, stream))
 

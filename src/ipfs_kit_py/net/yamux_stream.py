@@ -1,9 +1,13 @@
-"""What yamux keeps of one stream: bytes that came, bytes that wait to go, and both windows. Sans-I/O."""
+"""What yamux keeps of one stream: bytes that came, bytes that wait to go, and both windows; and what it tells of them.
+
+Sans-I/O."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_kit_py.core.config import YAMUX_INITIAL_WINDOW
 
@@ -16,6 +20,36 @@ if TYPE_CHECKING:
 # holds the large frame that it came in.
 _COPY_BELOW = 4 * 1024
 _TAIL_BYTES = 16 * 1024
+
+
+class Kind(Enum):
+    """What happened."""
+
+    OPENED = "opened"  # by the remote
+    READABLE = "readable"  # bytes or the end came
+    RESET = "reset"  # by the remote, or because of what it did
+    PONG = "pong"
+
+
+class Event(NamedTuple):
+    """``value`` is the number of a ping, ``seconds`` its round trip."""
+
+    kind: Kind
+    stream: StreamState | None = None
+    value: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts of streams, and bytes received that nobody has read yet."""
+
+    inbound: int
+    outbound: int
+    waiting: int
+    unread: int
+    granted: int
+    rtt: float | None
 
 
 class Write:
@@ -93,8 +127,8 @@ class StreamState:
 
     __slots__ = (
         "accepted", "acked", "announced", "chunks", "closed_at", "credit", "discarded", "epoch", "fin_received",
-        "fin_sent", "fin_wanted", "gone", "id", "kept_up", "outbound", "progress_at", "queued", "read_closed", "ready", "reason",
-        "reset", "send_window", "syn_sent", "target", "unread", "user", "writes",
+        "fin_sent", "fin_wanted", "gone", "id", "kept_up", "outbound", "progress_at", "queued", "read_closed",
+        "ready", "reason", "reset", "send_window", "syn_sent", "target", "unread", "user", "writes",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, *, outbound: bool, now: float) -> None:
