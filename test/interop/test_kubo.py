@@ -133,7 +133,7 @@ def test_kubo_sees_who_we_are(kubo: Kubo, tmp_path: Path) -> None:
 
 def test_kubo_pings_us(kubo: Kubo, tmp_path: Path) -> None:
     async def body(node: Node) -> None:
-        await node.connect(kubo.address)
+        await in_thread(kubo.connect, node.addresses()[0])
         rows = await in_thread(lambda: kubo.lines("ping", str(node.peer_id), count=3))
         assert [row["Success"] for row in rows if row["Time"]] == [True] * 3
 

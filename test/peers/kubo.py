@@ -118,7 +118,10 @@ class Kubo:
     def _open(
         self, path: str, args: tuple[str, ...], options: dict[str, Any], body: Iterator[bytes] | None, timeout: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        named = [(name.replace("_", "-"), str(value).lower()) for name, value in options.items()]
+        named = [
+            (name.replace("_", "-"), str(value).lower() if isinstance(value, bool) else value)
+            for name, value in options.items()
+        ]
         query = urlencode([("arg", arg) for arg in args] + named)
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         try:
