@@ -11,7 +11,7 @@ import resource
 import sys
 from pathlib import Path
 
-from ipfs_kit_py.core.errors import QuotaExceeded
+from ipfs_kit_py.core.errors import NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.disk import DiskStore
 from test.storage.blocks import block, false_block
 
@@ -162,6 +162,32 @@ def full_disk(path: str, free: object) -> None:
     store = DiskStore(Path(path), quota=1 << 30)
     assert all(store.has_many([cid for cid, _data in here] + [block(10_000, 200_000).cid]))
     assert not any(checked.problem for checked in store.verify())
+    tell("passed")
+
+
+def fork(path: str) -> None:
+    """Use a store in a child that was forked off after it was opened."""
+    store = DiskStore(Path(path))
+    child = os.fork()
+    if child == 0:
+        try:
+            store.has_many([block(1, 1000).cid])
+        except NotRunning:
+            tell("refused")
+        os._exit(0)
+    os.waitpid(child, 0)
+    store.put_many([block(1, 1000)], kept=True)
+    tell("parent goes on")
+
+
+def little_address_space(path: str) -> None:
+    """Open, write and reopen where a process may map 2 GiB."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, hard))
+    for _ in range(2):
+        with DiskStore(Path(path)) as store:
+            store.put_many([block(number, MIB) for number in range(8)], kept=True)
+            assert all(store.has_many([block(number, MIB).cid for number in range(8)]))
     tell("passed")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfs_kit_py.core.errors import NotRunning, StorageError
+from ipfs_kit_py.core.errors import StorageError
 from ipfs_kit_py.storage.disk import DiskStore
 from test.storage.blocks import block, false_block
 
@@ -118,17 +117,15 @@ def test_a_block_that_becomes_kept_is_never_out_of_sight(tmp_path: Path) -> None
         assert store.statistics().kept_blocks == 400
 
 
-def test_a_forked_child_is_told(tmp_path: Path) -> None:
-    with DiskStore(tmp_path) as store:
-        child = os.fork()
-        if child == 0:
-            try:
-                store.has_many([block(1, 1000).cid])
-            except NotRunning:
-                os._exit(0)
-            finally:
-                os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
+def test_a_forked_child_is_told(tmp_path: Path, spawn: Callable[..., Child]) -> None:
+    child = spawn("fork", tmp_path)
+    assert child.read() == "refused"
+    assert child.read() == "parent goes on"
+
+
+def test_little_address_space(tmp_path: Path, spawn: Callable[..., Child]) -> None:
+    """The map is as large as the process may have one."""
+    assert spawn("little_address_space", tmp_path).read() == "passed"
 
 
 def test_holds_of_dead_processes_are_forgotten(tmp_path: Path, spawn: Callable[..., Child]) -> None:

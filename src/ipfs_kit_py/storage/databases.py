@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import STORE_CLEAN_BYTES
-from ipfs_kit_py.core.errors import BackendError, NotRunning, QuotaExceeded
+from ipfs_kit_py.core.errors import BackendError, NotRunning, QuotaExceeded, StorageError
 from ipfs_kit_py.storage.base import Mark
 from ipfs_kit_py.storage.blocktable import BlockTable, FetchedTable
 from ipfs_kit_py.storage.environment import Environment
@@ -175,12 +175,19 @@ class Databases:
         with locked(self.path / "open.lock"):
             try:
                 if self._dirty and self.recent.total() <= STORE_CLEAN_BYTES and self._presence.alone():
-                    self.fetched.environment.flush()
-                    self._state.write_clean()
+                    self._make_clean()
             finally:
                 self.kept.environment.close()
                 self.fetched.environment.close()
                 self._presence.leave()
+
+    def _make_clean(self) -> None:
+        """Where the disk does not let it, the cache is no worse than after a process that died."""
+        try:
+            self.fetched.environment.flush()
+            self._state.write_clean()
+        except (StorageError, OSError):
+            logger.warning("%s could not be synced", self.fetched.environment.path, exc_info=True)
 
 
 def acquire(path: Path, map_bytes: int) -> Databases:

@@ -115,9 +115,9 @@ class Environment:
         """Run ``job`` in a write transaction and commit it; an error in either undoes it. ``job`` may run again,
         where the map had to grow. Raises ``QuotaExceeded`` where the disk is full, ``BackendError``."""
         for _attempt in range(_RESIZES):
-            size = self._env.info()["map_size"]
             self.gate.enter()
             try:
+                size = self._env.info()["map_size"]
                 with self._env.begin(write=True, buffers=True) as txn:
                     return job(txn)
             except lmdb.MapFullError:
