@@ -58,6 +58,7 @@ def test_peers_connect_and_open_streams_both_ways() -> None:
             await settle(lambda: one.rtt(other.peer_id) is not None)
             assert one.statistics().outbound == other.statistics().inbound == 1
             assert "1 connections to 1 peers" in repr(one)
+            assert one.protocols() == ["/echo/1", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"]
         assert "not running" in repr(one)
 
     play(scenario)
