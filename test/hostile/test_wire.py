@@ -294,6 +294,21 @@ def test_choices_that_cost_the_stream_only(name: str) -> None:
     _run(main)
 
 
+def test_a_goodbye_lets_open_streams_end_and_opens_no_more() -> None:
+    async def main() -> None:
+        async with _attacked() as (alice, bob):
+            await alice.send(_data(1, CHOICE, SYN) + _frame(GO_AWAY, 0, 0, 0))
+            await trio.sleep(1)
+            assert bob.is_closing
+            assert not bob.is_closed
+            with pytest.raises(StreamClosed):
+                await bob.open_stream([ECHO])
+            await alice.send(_data(1, b"", FIN))
+            await bob.wait_closed()
+
+    _run(main)
+
+
 def test_a_choice_byte_by_byte_is_fine() -> None:
     async def main() -> None:
         async with _attacked() as (alice, bob):

@@ -15,18 +15,21 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ipfs_kit_py.core.config import (
     MIB,
     NEGOTIATE_SECONDS,
+    REMEMBERED_PROTOCOLS,
     STREAM_READ_ALL_BYTES,
     TICK_SECONDS,
     VIEW_HOLD_SECONDS,
     WRITE_STALL_SECONDS,
+    YAMUX_ACCEPT_BACKLOG,
     YAMUX_INITIAL_WINDOW,
     YAMUX_PING_INTERVAL,
     YAMUX_PING_TIMEOUT,
 )
-from ipfs_kit_py.core.errors import NotSupported, ProtocolViolation, StreamClosed, TimedOut
+from ipfs_kit_py.core.errors import NotSupported, PeerError, ProtocolViolation, StreamClosed, TimedOut
+from ipfs_kit_py.net import noise
 from ipfs_kit_py.net.connection import MuxedConnection, secure
 from ipfs_kit_py.net.memory import Link
-from ipfs_kit_py.net.multistream import HEADER_LINE, Dialer
+from ipfs_kit_py.net.multistream import HEADER_LINE, Dialer, Listener
 from ipfs_kit_py.net.stream import MuxedStream
 from ipfs_kit_py.net.yamux_stream import Write
 from test.net.pipes import ALICE, BOB, connected, raw_pair, secured_pair
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ipfs_kit_py.core.interfaces import Stream
+    from ipfs_kit_py.net.memory import MemoryStream
 
 ECHO = "/test/echo/1.0.0"
 
@@ -99,6 +103,96 @@ def test_a_wrong_peer_is_refused_and_the_pipe_closed() -> None:
                 await secure(raw.alice, ALICE, outbound=True, expected=ALICE.peer_id())
         with pytest.raises(StreamClosed):
             await raw.alice.send_all(b"x")
+
+    _run(main)
+
+
+async def _peer_by_hand(raw: MemoryStream, *, initiator: bool, muxers: list[str], speaks: str) -> noise.Session:
+    """A peer that offers ``muxers`` in its handshake, then negotiates ``speaks`` inside the sealed channel."""
+    shake = noise.Handshake(ALICE, initiator=initiator, muxers=muxers)
+    buffer, data = memoryview(bytearray(10_000)), bytearray()
+
+    async def more() -> None:
+        count = await raw.receive_into(buffer)
+        if not count:
+            raise StreamClosed("the other side has closed")
+        data.extend(buffer[:count])
+
+    async def frame() -> bytes:
+        while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
+            await more()
+        size = 2 + int.from_bytes(data[:2], "big")
+        found = bytes(data[2:size])
+        del data[:size]
+        return found
+
+    outer: Dialer | Listener = Dialer([noise.PROTOCOL]) if initiator else Listener("/noise".__eq__)
+    while True:
+        if out := outer.take():
+            await raw.send_all(out)
+        if outer.done:
+            break
+        await more()
+        outer.receive(bytes(data))
+        data.clear()
+    data.extend(outer.rest)
+    while not shake.done:
+        if shake.my_turn:
+            message = shake.write()
+            await raw.send_all(len(message).to_bytes(2, "big") + message)
+        else:
+            shake.read(await frame())
+    session = shake.session()
+    inner: Dialer | Listener = Dialer([speaks]) if initiator else Listener(speaks.__eq__)
+    while not muxers:
+        if out := inner.take():
+            sealed = bytearray(session.sealed_size([out]))
+            await raw.send_all(sealed[: session.seal([out], memoryview(sealed))])
+        if inner.done:
+            break
+        sealed = bytearray(await frame())
+        for plain in session.open(memoryview(len(sealed).to_bytes(2, "big") + sealed), len(sealed) + 2)[0]:
+            inner.receive(plain)
+    return session
+
+
+@pytest.mark.parametrize("initiator", [False, True])
+def test_a_peer_without_early_muxers(initiator: bool) -> None:
+    async def main() -> None:
+        raw = await raw_pair()
+        ours, theirs = (raw.bob, raw.alice) if initiator else (raw.alice, raw.bob)
+        sessions: list[noise.Session] = []
+
+        async def by_hand() -> None:
+            sessions.append(await _peer_by_hand(theirs, initiator=initiator, muxers=[], speaks="/yamux/1.0.0"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(by_hand)
+            secured = await secure(ours, BOB, outbound=not initiator, expected=ALICE.peer_id())
+        assert secured.peer_id == ALICE.peer_id()
+        sealed = bytearray(100)
+        used = sessions[0].seal([b"works"], memoryview(sealed))
+        assert secured.session.open(memoryview(sealed), used) == ([b"works"], used)
+
+    _run(main)
+
+
+@pytest.mark.parametrize("initiator", [False, True])
+@pytest.mark.parametrize("muxers", [[], ["/mplex/6.7.0"]])
+def test_a_peer_without_yamux_is_refused(initiator: bool, muxers: list[str]) -> None:
+    async def main() -> None:
+        raw = await raw_pair()
+        ours, theirs = (raw.bob, raw.alice) if initiator else (raw.alice, raw.bob)
+
+        async def by_hand() -> None:
+            with suppress(StreamClosed):
+                await _peer_by_hand(theirs, initiator=initiator, muxers=muxers, speaks="/mplex/6.7.0")
+                await theirs.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(by_hand)
+            with pytest.raises(PeerError):
+                await secure(ours, BOB, outbound=not initiator, expected=None)
 
     _run(main)
 
@@ -420,6 +514,77 @@ def test_release_is_called_once_when_the_stream_is_gone() -> None:
             with pytest.raises(StreamClosed):
                 await stream.write(b"x", release=lambda: released.append(1))
             assert released == [1]
+
+    _run(main)
+
+
+def test_an_error_of_our_own_costs_the_connection_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        raw = await raw_pair()
+        first, second = await secured_pair(raw)
+
+        def broken(_name: str) -> None:
+            raise ZeroDivisionError
+
+        alice, bob = MuxedConnection(first, handler_for=broken), MuxedConnection(second, handler_for=broken)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.run)
+            nursery.start_soon(bob.run)
+            with pytest.raises(StreamClosed):
+                await alice.open_stream([ECHO])
+            await bob.wait_closed()
+            await alice.wait_closed()
+        assert bob.closed_because == "an internal error"
+        assert "code 2" in str(alice.closed_because)
+
+    with caplog.at_level(logging.ERROR):
+        _run(main)
+    assert len(caplog.records) == 1
+
+
+def test_a_cancelled_choice_of_protocol_drops_the_stream() -> None:
+    async def main() -> None:
+        async with connected({ECHO: _echo}, link=Link(latency=1.0)) as pair:
+            with trio.move_on_after(0.5):
+                await pair.alice.open_stream([ECHO])
+            assert pair.alice.statistics().outbound == 0
+            await trio.sleep(5)
+            assert pair.bob.statistics().inbound == 0
+
+    _run(main)
+
+
+def test_streams_that_the_remote_does_not_acknowledge_are_bounded() -> None:
+    async def main() -> None:
+        async with connected({ECHO: _echo}) as pair:
+            streams = [await pair.alice.open_stream([ECHO], known=[ECHO]) for _ in range(YAMUX_ACCEPT_BACKLOG)]
+            with pytest.raises(TimedOut, match="acknowledged"):
+                await pair.alice.open_stream([ECHO], known=[ECHO])
+            async with trio.open_nursery() as nursery:
+
+                async def open_one() -> None:
+                    stream = await pair.alice.open_stream([ECHO], known=[ECHO])
+                    await stream.write(b"x")
+                    assert await stream.read(1) == b"x"
+
+                nursery.start_soon(open_one)
+                await wait_all_tasks_blocked()
+                await streams[0].write(b"y")
+
+    _run(main)
+
+
+def test_remembered_protocols_are_bounded() -> None:
+    async def main() -> None:
+        names = [f"/test/{number}" for number in range(REMEMBERED_PROTOCOLS + 10)]
+        async with connected(dict.fromkeys(names, _echo), link=Link(latency=1.0)) as pair:
+            for name in names:
+                await (await pair.alice.open_stream([name])).close()
+            start = trio.current_time()
+            await pair.alice.open_stream([names[-1]])
+            assert trio.current_time() == start
+            await pair.alice.open_stream([names[0]])  # forgotten: asked again
+            assert trio.current_time() > start
 
     _run(main)
 
