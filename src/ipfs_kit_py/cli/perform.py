@@ -49,7 +49,7 @@ def perform(
 def _runner(options: Options, request: Request, rendering: Rendering) -> Callable[[], Awaitable[None]]:
     """How the request is performed. What it needs is imported only here: hashing a file needs no network."""
     uploads = partial(entries, request, rendering.read) if request.paths is not None else None
-    if request.verb == "add" and request.options.get("only-hash") == "true":
+    if uploads and request.verb == "add" and request.options.get("only-hash") == "true":
         return partial(only_hash, request, uploads, rendering)
     repo = Repo(options.repo or default_path())
     address = repo.daemon_address()

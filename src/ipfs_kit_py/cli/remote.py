@@ -99,7 +99,7 @@ async def _exchange(
     async def send() -> None:
         try:
             async for piece in _body(uploads, boundary):
-                await stream.send_all(connection.send(h11.Data(data=piece)) or b"")
+                await stream.send_all(connection.send(h11.Data(data=bytes(piece))) or b"")
             await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
         except trio.BrokenResourceError:
             return  # the daemon stopped reading: its answer says why

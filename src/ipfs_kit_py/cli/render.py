@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ipfs_kit_py.cli.output import say
 from ipfs_kit_py.cli.sources import total_size
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ipfs_kit_py.cli.bar import Bar
     from ipfs_kit_py.cli.options import Options, Request
 
 _BARS = frozenset({"add", "get", "dag/import"})
@@ -37,30 +37,26 @@ class Rendering:
         self._quieter = quieter
         self._output = output
         self._last = ""
-        self._progress: Progress | None = None
-        self._task: Any = None
+        self._bar: Bar | None = None
         self.failed = ""
 
     def __enter__(self) -> Self:
         if self._request.verb in _BARS and sys.stderr.isatty() and not self._options.json:
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-            self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
             total = total_size(self._request) if self._request.verb != "get" else None
-            self._task = self._progress.add_task(self._request.verb, total=total)
-            self._progress.start()
+            self._bar = import_module("ipfs_kit_py.cli.bar").Bar(self._request.verb, total)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._bar is not None:
+            self._bar.stop()
         if self._last and self._quieter:
             say(self._last)
         sys.stdout.flush()
 
     def read(self, size: int) -> None:
         """So many bytes more were moved."""
-        if self._progress is not None:
-            self._progress.advance(self._task, size)
+        if self._bar is not None:
+            self._bar.advance(size)
 
     async def data(self, data: Buffer) -> None:
         """Write bytes to standard output, whole."""

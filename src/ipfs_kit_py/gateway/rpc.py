@@ -12,13 +12,14 @@ import json
 import logging
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -32,6 +33,7 @@ from ipfs_kit_py.gateway.verbs import BYTES, VERBS, Verb
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from hypercorn.typing import ASGIFramework
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
     from typing_extensions import Buffer
@@ -183,7 +185,7 @@ class RPC:
                     await verb.run(call)
             except trio.TooSlowError:
                 failure.append(TimeoutError(f"not done within {query.get('timeout')}; give a longer --timeout"))
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, ClientDisconnect):
                 return  # the client has gone
             except Exception as error:  # noqa: BLE001 - one failed verb is that client's answer, the daemon lives
                 failure.append(error)
@@ -226,7 +228,7 @@ async def serve_rpc(node: Node, address: str, *, task_status: trio.TaskStatus[st
     async with trio.open_nursery() as nursery:
         rpc = RPC(node, nursery)
         try:
-            binds = await nursery.start(partial(serve, rpc.app, config))
+            binds = await nursery.start(partial(serve, cast("ASGIFramework", rpc.app), config))
         except OSError as error:
             raise ConfigError(f"the API cannot listen on {address}: {error.strerror or error}") from None
         task_status.started(urlsplit(binds[0]).netloc)

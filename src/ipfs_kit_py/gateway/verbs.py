@@ -19,6 +19,7 @@ from ipfs_kit_py.gateway.call import UsageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ipfs_kit_py.content.files import Entry
     from ipfs_kit_py.gateway.call import Call
 
 JSON, ROWS, BYTES = "json", "rows", "bytes"
@@ -34,41 +35,18 @@ class Verb:
 
 
 async def _add(call: Call) -> None:
-    progress = call.flag("progress")
-    async with aclosing(
-        call.node.add_entries(
-            call.uploads(),
-            profile=call.text("profile") or None,
-            only_hash=call.flag("only-hash"),
-            wrap=call.flag("wrap-with-directory"),
-            pin=call.flag("pin", True),
-            progress=progress,
-            overrides=_import_overrides(call),
-        )
-    ) as rows:
+    names = ("profile", "cid-version", "raw-leaves", "chunker", "hash")
+    rows = call.node.add_entries(
+        call.uploads(),
+        {name: call.text(name) for name in names},
+        only_hash=call.flag("only-hash"),
+        wrap=call.flag("wrap-with-directory"),
+        pin=call.flag("pin", True),
+    )
+    async with aclosing(rows):
         async for row in rows:
-            if row.cid is None:
-                await call.row(shapes.add_progress(row.name, row.size))
-            elif row.is_root or not call.flag("quieter"):
+            if row.cid is not None:
                 await call.row(shapes.added(row.name, row.cid, row.size))
-
-
-def _import_overrides(call: Call) -> dict[str, object]:
-    found: dict[str, object] = {}
-    version = call.number("cid-version")
-    if version is not None:
-        found["cid_version"] = version
-    if call.text("raw-leaves"):
-        found["raw_leaves"] = call.flag("raw-leaves")
-    if call.text("hash"):
-        found["hash"] = call.text("hash")
-    chunker = call.text("chunker")
-    if chunker:
-        kind, _, size = chunker.partition("-")
-        if kind != "size" or not size.isdecimal():
-            raise UsageError(f"chunker {chunker!r} is not known; use size-BYTES")
-        found["chunk_size"] = int(size)
-    return found
 
 
 async def _cat(call: Call) -> None:
@@ -131,12 +109,11 @@ async def _block_rm(call: Call) -> None:
             await call.row(shapes.block_removed(text))
 
 
-async def _whole(entry: object, limit: int = 8 << 20) -> bytes:
-    chunks = getattr(entry, "chunks", None)
-    if chunks is None:
+async def _whole(entry: Entry, limit: int = 8 << 20) -> bytes:
+    if entry.chunks is None:
         raise UsageError("expected a file, not a directory or a link")
     data = bytearray()
-    async for chunk in chunks():
+    async for chunk in entry.chunks():
         data += chunk
         if len(data) > limit:
             raise UsageError(f"the body is larger than the {limit} bytes that one block or value may have")
@@ -145,12 +122,12 @@ async def _whole(entry: object, limit: int = 8 << 20) -> bytes:
 
 async def _dag_get(call: Call) -> None:
     codec = call.text("output-codec", "dag-json")
-    await call.data(codecs.encode(await call.node.dag_get(call.argument("path")), codec))
+    await call.data(codecs.encode(await call.node.dag_get(call.argument("path")), codecs.codec_number(codec)))
 
 
 async def _dag_put(call: Call) -> None:
     async for entry in call.uploads():
-        value = codecs.decode_as(call.text("input-codec", "dag-json"), await _whole(entry))
+        value = codecs.decode(codecs.codec_number(call.text("input-codec", "dag-json")), await _whole(entry))
         cid = await call.node.dag_put(
             value, codec=call.text("store-codec", "dag-cbor"), mhtype=call.text("hash", "sha2-256"),
             pin=call.flag("pin"),
@@ -167,8 +144,9 @@ async def _dag_import(call: Call) -> None:
         if entry.chunks is None:
             raise UsageError("expected a CAR file")
         result = await call.node.dag_import(entry.chunks(), pin_roots=call.flag("pin-roots", True))
-        for root in result.roots:
-            await call.row(shapes.dag_import_root(root))
+        for root, problem in result.roots:
+            if call.flag("pin-roots", True):
+                await call.row(shapes.dag_import_root(root, problem))
         if call.flag("stats"):
             await call.row(shapes.dag_import_stats(result.blocks, result.size))
 

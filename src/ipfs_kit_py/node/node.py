@@ -226,8 +226,13 @@ class Node:
         async def chunks() -> AsyncIterator[Buffer]:
             yield data
 
+        return await self.add_stream(chunks(), profile=profile, pin=pin)
+
+    async def add_stream(self, chunks: AsyncIterator[Buffer], *, profile: str | None = None, pin: bool = True) -> CID:
+        """Add a file's content that comes in pieces; returns its root."""
+
         async def entries() -> AsyncIterator[Entry]:
-            yield Entry("", "file", chunks=chunks)
+            yield Entry("", "file", chunks=lambda: chunks)
 
         return (await self._add(entries(), {"profile": profile}, pin=pin)).cid
 
