@@ -56,19 +56,21 @@ class Housekeeper(Generic[C]):
         """Trim when there is reason to, until cancelled."""
         while True:
             now = trio.current_time()
-            await _close(self._pool.spare(now))
-            rows = self._rows(now)
+            if self._pool.has_spare:
+                await _close(self._pool.spare(now))
+            # below the mark there is nothing to weigh: a busy node has hundreds of connections, and they come and go
+            rows = self._rows(now) if len(self._pool) > self._role.high_water else []
             doomed = plan_trim(rows, self._role, now)
             if doomed:
                 self.trimmed += len(doomed)
                 log.debug("closing %d of %d connections", len(doomed), len(rows))
                 await _close([self._pool[key].connection for key in doomed])
-            with trio.move_on_at(self._deadline(rows, trio.current_time())):
+            with trio.move_on_at(self._deadline(rows, now)):
                 await self._wake.wait()
             self._wake = trio.Event()
 
     def _deadline(self, rows: list[Held], now: float) -> float:
-        due = next_trim(rows, self._role, now) if len(rows) > self._role.high_water else None
+        due = next_trim(rows, self._role, now)
         deadline = due if due is not None else float("inf")
         return min(deadline, now + DUPLICATE_LINGER_SECONDS) if self._pool.has_spare else deadline
 
