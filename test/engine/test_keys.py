@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.cid import PeerID
 from ipfs_kit_py.core.errors import ConfigError, ProtocolViolation
-from ipfs_kit_py.crypto.keys import ECDSA, ED25519, RSA, SECP256K1, PrivateKey, PublicKey, load_or_create
+from ipfs_kit_py.crypto.key_file import load_or_create
+from ipfs_kit_py.crypto.keys import ECDSA, ED25519, RSA, SECP256K1, PrivateKey, PublicKey
 
 VECTORS = json.loads(Path(__file__).with_name("peer_id_vectors.json").read_text())["keys"]
 

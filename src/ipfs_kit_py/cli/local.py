@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ipfs_kit_py import __version__
 from ipfs_kit_py.cli.output import failing, say
-from ipfs_kit_py.crypto.keys import load_or_create
+from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.repo import Repo, default_path
 
 if TYPE_CHECKING:

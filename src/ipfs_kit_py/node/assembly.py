@@ -18,7 +18,8 @@ from ipfs_kit_py.core.config import (
     NodeConfig,
 )
 from ipfs_kit_py.core.errors import IPFSKitError, NodeDied
-from ipfs_kit_py.crypto.keys import PrivateKey, load_or_create
+from ipfs_kit_py.crypto.key_file import load_or_create
+from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.repo import Repo
