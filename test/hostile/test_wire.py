@@ -112,6 +112,16 @@ def test_garbage_costs_the_pipe_and_at_most_the_handshakes_time(name: str, outbo
     _run(main)
 
 
+def test_a_message_longer_than_any_is_refused_by_its_length() -> None:
+    async def main() -> None:
+        size = (noise.MAX_HANDSHAKE_MESSAGE + 1).to_bytes(2, "big")
+        error, took = await _refused(HEADER_LINE + line("/noise") + size, outbound=False)
+        assert isinstance(error, ProtocolViolation)
+        assert took == 0
+
+    _run(main)
+
+
 def test_a_dripping_peer_is_cut_off_in_time() -> None:
     async def main() -> None:
         error, took = await _refused(HEADER_LINE + line("/noise") + b"\x00\x20" + bytes(32), outbound=False, drip=True)
@@ -383,6 +393,26 @@ def test_a_peer_that_reads_nothing_is_cut_off_and_costs_little() -> None:
     _run(main)
 
 
+def test_a_peer_that_talks_and_never_listens_is_cut_off() -> None:
+    """Signs of life do not help it: what waits to be sent is not taken."""
+
+    async def main() -> None:
+        async with _attacked() as (alice, bob):
+            start = trio.current_time()
+            for number in range(1, 100, 2):
+                await alice.send(_data(number, CHOICE + bytes(60_000), SYN))
+            for _ in range(20):
+                await trio.sleep(5)
+                try:
+                    await alice.send(_frame(PING, ACK, 0, 1))
+                except StreamClosed:
+                    break
+            assert "took nothing" in str(bob.closed_because)
+            assert trio.current_time() - start <= WRITE_STALL_SECONDS + 3 * TICK_SECONDS
+
+    _run(main)
+
+
 def test_a_flood_of_pings_whose_answers_nobody_reads() -> None:
     async def main() -> None:
         async with _attacked() as (alice, bob):
@@ -417,26 +447,33 @@ def test_a_promised_length_allocates_nothing() -> None:
 
 def test_many_tiny_frames_leave_room_for_others() -> None:
     async def main() -> None:
+        in_a_row = most = 0
         async with _attacked() as (alice, bob):
-            turns = 0
+            receive = bob.engine.receive
 
-            async def other() -> None:
-                nonlocal turns
-                while True:
-                    await trio.lowlevel.checkpoint()
-                    turns += 1
+            def counted(data: bytes, now: float) -> None:
+                nonlocal in_a_row, most
+                in_a_row += 1
+                most = max(most, in_a_row)
+                receive(data, now)
 
+            bob.engine.receive = counted  # type: ignore[method-assign]
             async with trio.open_nursery() as nursery:
+
+                async def other() -> None:
+                    nonlocal in_a_row
+                    while True:
+                        in_a_row = 0
+                        await trio.lowlevel.checkpoint()
+
                 nursery.start_soon(other)
-                await alice.send(_data(1, CHOICE, SYN) + _frame(WINDOW, 0, 1, 1) * 50_000)
-                while bob.engine.statistics().inbound == 0 or bob.bytes_in < 600_000:
-                    await trio.lowlevel.checkpoint()
-                before = turns
-                while bob.engine.headers:
+                await trio.lowlevel.checkpoint()
+                await alice.send(_data(1, CHOICE, SYN) + _frame(WINDOW, 0, 1, 1) * 60_000)
+                while bob.bytes_in < 12 * 60_000:
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
-            assert before > 0
             assert not bob.is_closed
+        assert 1 <= most <= 3  # plaintexts of 64 KiB between two turns of another task
 
     _run(main)
 

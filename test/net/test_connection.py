@@ -15,7 +15,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ipfs_kit_py.core.config import (
     MIB,
     NEGOTIATE_SECONDS,
+    NOISE_FRAME_BYTES,
+    READ_BUFFER_MAX,
+    READ_BUFFER_MIN,
     REMEMBERED_PROTOCOLS,
+    SMALL_READS,
     STREAM_READ_ALL_BYTES,
     TICK_SECONDS,
     VIEW_HOLD_SECONDS,
@@ -27,6 +31,7 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.core.errors import NotSupported, PeerError, ProtocolViolation, StreamClosed, TimedOut
 from ipfs_kit_py.net import noise
+from ipfs_kit_py.net.buffers import buffer, resized
 from ipfs_kit_py.net.connection import MuxedConnection, secure
 from ipfs_kit_py.net.memory import Link
 from ipfs_kit_py.net.multistream import HEADER_LINE, Dialer, Listener
@@ -817,3 +822,22 @@ def test_windows_grow_on_a_long_line() -> None:
             assert stream.state.target > 2 * MIB
 
     _run(main)
+
+
+def test_the_read_buffer_follows_the_traffic() -> None:
+    data, small = buffer(READ_BUFFER_MIN), 0
+    data[-2:] = b"ab"
+    for _ in range(10):  # reads that fill it, but for the two bytes of an unfinished frame
+        data, small = resized(data, len(data) - 2, 2, small)
+        assert bytes(data[:2]) == b"ab"
+        data[-2:] = b"ab"
+    assert len(data) == READ_BUFFER_MAX
+    for _ in range(SMALL_READS + 1):
+        data[100:102] = b"\x00\x10"
+        data, small = resized(data, 100, 2, small)
+    assert len(data) == READ_BUFFER_MIN
+    assert bytes(data[:2]) == b"\x00\x10"
+    data[:2] = b"\xff\xff"  # the longest frame has begun
+    data, small = resized(data, 0, 2, small)
+    assert len(data) == NOISE_FRAME_BYTES + 2
+    assert bytes(data[:2]) == b"\xff\xff"
