@@ -39,7 +39,7 @@ def rss_anon() -> int:
     return 0
 
 
-async def echo(stream) -> None:  # noqa: ANN001
+async def echo(stream) -> None:
     while data := await stream.read(65536):
         await stream.write(data)
     await stream.close()
@@ -121,7 +121,7 @@ async def streams(address: str, count: int = 100) -> None:
         say(stream_ms=(time.perf_counter() - start) / count * 1e3)
 
 
-async def _one(node, peer) -> None:  # noqa: ANN001
+async def _one(node, peer) -> None:
     stream = await node.open_stream(peer, [ECHO])
     await stream.write(b"x" * 64)
     await stream.read(64)

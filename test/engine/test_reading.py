@@ -1,4 +1,4 @@
-"""Reading plans: files, ranges, whole DAGs and paths, whatever the order in which blocks come; and the shared vectors."""
+"""Reading plans: files, ranges, DAGs and paths, whatever the order in which blocks come; and the shared vectors."""
 
 import random
 from pathlib import Path

@@ -169,7 +169,7 @@ class Node:
         peer = PeerID.parse(text.strip("/"))
         if mark and "/p2p/" in where:
             raise InvalidAddress(f"{address}: connecting through a relay is not supported in this version")
-        await self.network.connect(peer, [where] if where else ())
+        await self.network.connect(peer, [where] if where else (), force=True)
         if self._exchange is not None:
             self._exchange.always_ask(peer)
         return peer
