@@ -1,8 +1,8 @@
 """The server's engine: what each peer wants, what it is owed, and whose turn it is.
 
 Peers take turns by virtual time: each answer moves its peer's clock on by the bytes sent, slower for peers that have
-sent us more than we sent them (at most by half), and the peer whose clock is lowest is next. A peer that was away starts
-at the lowest clock of those that wait. Within a peer, higher priorities go first, then older wants. Sans-I/O.
+sent us more than we sent them (at most by half), and the peer whose clock is lowest is next. A peer that was away
+starts at the lowest clock of those that wait. Within a peer, higher priorities go first, then older wants. Sans-I/O.
 """
 
 from __future__ import annotations
