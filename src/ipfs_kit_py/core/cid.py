@@ -35,6 +35,9 @@ CODEC_NAMES: dict[int, str] = {
 }
 CODECS: dict[str, int] = {name: code for code, name in CODEC_NAMES.items()}
 
+# The beginnings of CIDs that nearly all links have: version 1 with a digest of 32 bytes by sha2-256
+_COMMON = {b"\x01\x55\x12\x20": RAW, b"\x01\x70\x12\x20": DAG_PB, b"\x01\x71\x12\x20": DAG_CBOR}
+
 MAX_CID_BYTES = 168  # binary; the Go implementation's own cap on a CID in a wantlist
 MAX_CID_CHARS = 512  # text, in the longest base that we read
 
@@ -85,6 +88,11 @@ class CID:
     @classmethod
     def read(cls, data: bytes, offset: int = 0) -> tuple[CID, int]:
         """Parse the binary CID at ``offset``; returns it and the offset after it."""
+        common = _COMMON.get(data[offset : offset + 4])
+        if common is not None and len(data) >= offset + 36:
+            self = object.__new__(cls)
+            self._set(data[offset : offset + 36], 1, common, data[offset + 2 : offset + 36])
+            return self, offset + 36
         if data[offset : offset + 2] == b"\x12\x20":
             mh = data[offset : offset + 34]
             if len(mh) < 34:

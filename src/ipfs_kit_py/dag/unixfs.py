@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.config import MAX_LINKS_PER_BLOCK
 from ipfs_kit_py.core.errors import InvalidBlock
+from ipfs_kit_py.dag.protobuf import MAX_UINT64, number, read_number, read_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 RAW, DIRECTORY, FILE, METADATA, SYMLINK, HAMT_SHARD = range(6)
 TYPE_NAMES = ("raw", "directory", "file", "metadata", "symlink", "hamt-shard")
 MURMUR3 = 0x22
+
+_TYPE, _DATA, _FILESIZE, _BLOCKSIZES, _HASH_TYPE, _FANOUT, _MODE, _MTIME = range(1, 9)
+_NUMBERS = frozenset({_TYPE, _FILESIZE, _HASH_TYPE, _FANOUT, _MODE})
+_ONE_BLOCKSIZE = 0x20  # tag of field 4 as a number
+_COPIED_BYTES = 64 << 10  # a node up to this size is read as bytes, a larger one in place: it holds a file's content
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,110 +43,126 @@ class FSNode:
 
 def encode(node: FSNode) -> bytes:
     """The node's bytes, fields in order, as Kubo writes them."""
-    parts: list[Buffer] = [b"\x08", varint.encode(node.type)]
+    parts: list[Buffer] = [b"\x08", number(node.type)]
     if node.data is not None:
-        parts += (b"\x12", varint.encode(memoryview(node.data).nbytes), node.data)
+        parts += (b"\x12", number(memoryview(node.data).nbytes), node.data)
     if node.filesize is not None:
-        parts += (b"\x18", varint.encode(node.filesize))
+        parts += (b"\x18", number(node.filesize))
     for size in node.blocksizes:
-        parts += (b"\x20", varint.encode(size))
+        parts += (b"\x20", number(size))
     for tag, value in ((b"\x28", node.hash_type), (b"\x30", node.fanout), (b"\x38", node.mode)):
         if value is not None:
-            parts += (tag, varint.encode(value))
+            parts += (tag, number(value))
     if node.mtime is not None:
         seconds, nanoseconds = node.mtime
-        time = b"\x08" + _signed(seconds)
+        time = b"\x08" + number(seconds & MAX_UINT64)  # protobuf's int64: two's complement
         if nanoseconds:
             time += b"\x15" + nanoseconds.to_bytes(4, "little")
-        parts += (b"\x42", varint.encode(len(time)), time)
+        parts += (b"\x42", number(len(time)), time)
     return b"".join(parts)
 
 
-def _signed(value: int) -> bytes:
-    if value >= 0:
-        return varint.encode(value)
-    out, rest = bytearray(), value & (1 << 64) - 1  # protobuf's int64: ten bytes of two's complement
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
 def decode(data: Buffer) -> FSNode:
-    """Read a node; raises ``InvalidBlock`` for what is no UnixFS. Unknown fields are passed over."""
-    raw = bytes(data)
+    """Read a node; raises ``InvalidBlock`` for what is no UnixFS. Unknown fields are passed over, and of a field that
+    stands there twice the last one counts, as everywhere in protobuf.
+
+    The content of a large node is a view into ``data``.
+    """
+    view = memoryview(data).cast("B")
+    try:
+        return _decode(bytes(view) if len(view) <= _COPIED_BYTES else view)
+    except InvalidBlock as error:
+        raise InvalidBlock(f"UnixFS: {error}") from None
+
+
+def _decode(raw: bytes | memoryview) -> FSNode:
     values: dict[int, int] = {}
-    content: bytes | None = None
+    content: Buffer | None = None
     sizes: list[int] = []
     mtime: tuple[int, int] | None = None
-    at = 0
-    while at < len(raw):
-        tag, at = _number(raw, at)
-        number, wire = tag >> 3, tag & 7
+    at, stop = 0, len(raw)
+    while at < stop:
+        if raw[at] == _ONE_BLOCKSIZE:
+            at = _read_sizes(raw, at, sizes)
+            continue
+        tag, at = read_number(raw, at)
+        name, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, at = _number(raw, at)
-            if number == 4:
-                sizes.append(value)
-            else:
-                values[number] = value
+            value, at = read_number(raw, at)
+            if name in _NUMBERS:
+                values[name] = value
         elif wire == 2:
-            body, at = _bytes(raw, at)
-            if number == 2:
-                content = body
-            elif number == 4:  # packed
-                sizes += _packed(body)
-            elif number == 8:
-                mtime = _mtime(body)
+            start, at = read_span(raw, at, stop)
+            if name == _DATA:
+                content = raw[start:at]
+            elif name == _BLOCKSIZES:  # packed
+                _read_packed(raw, start, at, sizes)
+            elif name == _MTIME:
+                mtime = _read_mtime(bytes(raw[start:at]))
         else:
-            at = _skip(wire, at, len(raw))
-        if len(sizes) > MAX_LINKS_PER_BLOCK:
-            raise InvalidBlock(f"UnixFS: more than {MAX_LINKS_PER_BLOCK} block sizes")
-    kind = values.get(1)
+            at = _skip(wire, at, stop)
+    kind = values.get(_TYPE)
     if kind is None or kind >= len(TYPE_NAMES):
-        raise InvalidBlock(f"UnixFS: node type {kind} is not known")
-    return FSNode(kind, content, values.get(3), sizes, values.get(5), values.get(6), values.get(7), mtime)
+        raise InvalidBlock(f"node type {kind} is not known")
+    return FSNode(
+        kind,
+        content,
+        values.get(_FILESIZE),
+        sizes,
+        values.get(_HASH_TYPE),
+        values.get(_FANOUT),
+        values.get(_MODE),
+        mtime,
+    )
 
 
-def _mtime(raw: bytes) -> tuple[int, int]:
-    seconds = nanoseconds = at = 0
+def _read_sizes(raw: bytes | memoryview, at: int, sizes: list[int]) -> int:
+    """One block size, and those behind it that are the same: most are."""
+    value, end = read_number(raw, at + 1)
+    piece, step = raw[at:end], end - at
+    while True:
+        _add_size(sizes, value)
+        at = end
+        end += step
+        if raw[at:end] != piece:
+            return at
+
+
+def _read_packed(raw: bytes | memoryview, at: int, stop: int, sizes: list[int]) -> None:
+    while at < stop:
+        value, at = read_number(raw, at)
+        _add_size(sizes, value)
+    if at > stop:
+        raise InvalidBlock("the block sizes are cut short")
+
+
+def _add_size(sizes: list[int], value: int) -> None:
+    if len(sizes) == MAX_LINKS_PER_BLOCK:
+        raise InvalidBlock(f"more than {MAX_LINKS_PER_BLOCK} block sizes")
+    sizes.append(value)
+
+
+def _read_mtime(raw: bytes) -> tuple[int, int] | None:
+    """Seconds and nanoseconds; ``None`` where they are no time: a file is not unreadable for that."""
+    seconds, nanoseconds, at = None, 0, 0
     while at < len(raw):
-        tag, at = _number(raw, at)
+        tag, at = read_number(raw, at)
         if tag == 0x08:
-            seconds, at = _number(raw, at)
+            seconds, at = read_number(raw, at)
             seconds -= (seconds >> 63) << 64
         elif tag == 0x15:
             nanoseconds, at = int.from_bytes(raw[at : at + 4], "little"), _skip(5, at, len(raw))
+        elif tag & 7 == 0:
+            _, at = read_number(raw, at)
+        elif tag & 7 == 2:
+            _, at = read_span(raw, at, len(raw))
         else:
-            raise InvalidBlock("UnixFS: a modification time has an unknown field")
-    return seconds, nanoseconds
+            at = _skip(tag & 7, at, len(raw))
+    return None if seconds is None or nanoseconds > 999_999_999 else (seconds, nanoseconds)
 
 
-def _packed(raw: bytes) -> list[int]:
-    sizes, at = [], 0
-    while at < len(raw):
-        size, at = _number(raw, at)
-        sizes.append(size)
-    return sizes
-
-
-def _skip(wire: int, at: int, end: int) -> int:
+def _skip(wire: int, at: int, stop: int) -> int:
     size = {1: 8, 5: 4}.get(wire)
-    if size is None or at + size > end:
-        raise InvalidBlock(f"UnixFS: wire type {wire} is not known or cut short")
+    if size is None or at + size > stop:
+        raise InvalidBlock(f"wire type {wire} is not known or cut short")
     return at + size
-
-
-def _number(raw: bytes, at: int) -> tuple[int, int]:
-    try:
-        value, at = varint.decode(raw, at, strict=False, max_bytes=10)
-    except (IndexError, ValueError) as error:
-        raise InvalidBlock(f"UnixFS: a number is cut short or too long: {error}") from None
-    return value & (1 << 64) - 1, at
-
-
-def _bytes(raw: bytes, at: int) -> tuple[bytes, int]:
-    size, at = _number(raw, at)
-    if size > len(raw) - at:
-        raise InvalidBlock(f"UnixFS: a field of {size} bytes is cut short")
-    return raw[at : at + size], at + size
