@@ -151,10 +151,12 @@ INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it 
 MAX_RECENT_WANTS = 16_384  # multihashes that were wanted lately: a late answer to a cancelled want is no lie
 
 # --- DAGs -------------------------------------------------------------------------------------------------------------
-MAX_DAG_DEPTH = 64  # of a UnixFS file or a path; a file of 1 EiB with width 2 has 60
+MAX_DAG_DEPTH = 64  # of a UnixFS file, and of directories in a tree; a file of 1 EiB with width 2 has 60
 MAX_PATH_SEGMENTS = 1024  # of one path: each may cost a fetch
 MAX_CODEC_DEPTH = 1024  # nesting of dag-cbor and dag-json (CVE-2026-42328: unbounded recursion)
 MAX_LINKS_PER_BLOCK = 100_000  # a 2 MiB block cannot hold more
+MAX_PLAN_LINKS = 2_000_000  # links of one reading that wait to be followed, 120 bytes each: 20 of the widest blocks
+MAX_FILE_BYTES = (1 << 63) - 1  # of a UnixFS file: what other implementations hold a size in
 MAX_HAMT_FANOUT = 1024  # unixfs.md: a power of two, a multiple of 8, at most this
 HAMT_AHEAD_CHILDREN = 65_536  # children that the shards asked for may have: 256 shards of the usual fanout at once
 HAMT_AHEAD_SHARD_BYTES = 16 * KIB  # what a shard is expected to weigh: 256 entries with names of 20 bytes

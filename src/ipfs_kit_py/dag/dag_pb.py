@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipfs_kit_py.core.cid import CID
+from ipfs_kit_py.core.cid import CID, DAG_CBOR, DAG_PB, RAW
 from ipfs_kit_py.core.config import MAX_LINKS_PER_BLOCK
 from ipfs_kit_py.core.errors import InvalidBlock, InvalidCID
 from ipfs_kit_py.dag.protobuf import number, read_number, read_span
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _LINKS, _DATA = 0x12, 0x0A  # field 2 and field 1, both length-delimited
 _HASH, _NAME, _TSIZE = 0x0A, 0x12, 0x18
-_CID_V0, _CID_V1 = (b"\x12\x20", 34), (b"\x12\x20", 36)  # sha2-256: where its head stands, and the CID's length
+# beginnings of CIDs that are well-formed at this length: version 1 with sha2-256
+_COMMON = {bytes((1, codec, 0x12, 0x20)): 36 for codec in (RAW, DAG_PB, DAG_CBOR)}
 
 
 class PBLink(NamedTuple):
@@ -151,7 +152,7 @@ def _read_link(raw: bytes, at: int, stop: int) -> tuple[bytes, int, int, int | N
         raise InvalidBlock("a link does not begin with its Hash")
     start, at = read_span(raw, at + 1, stop)
     cid = raw[start:at]
-    if not ((cid[2:4], len(cid)) == _CID_V1 and cid[0] == 1 and cid[1] < 0x80 or (cid[:2], len(cid)) == _CID_V0):
+    if len(cid) != _COMMON.get(cid[:4]) and (cid[:2] != b"\x12\x20" or len(cid) != 34):
         _check_cid(cid)
     name, end, tsize = 0, -1, None
     if at < stop and raw[at] == _NAME:

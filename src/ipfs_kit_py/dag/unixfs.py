@@ -104,16 +104,8 @@ def _decode(raw: bytes | memoryview) -> FSNode:
     kind = values.get(_TYPE)
     if kind is None or kind >= len(TYPE_NAMES):
         raise InvalidBlock(f"node type {kind} is not known")
-    return FSNode(
-        kind,
-        content,
-        values.get(_FILESIZE),
-        sizes,
-        values.get(_HASH_TYPE),
-        values.get(_FANOUT),
-        values.get(_MODE),
-        mtime,
-    )
+    found = values.get
+    return FSNode(kind, content, found(_FILESIZE), sizes, found(_HASH_TYPE), found(_FANOUT), found(_MODE), mtime)
 
 
 def _read_sizes(raw: bytes | memoryview, at: int, sizes: list[int]) -> int:

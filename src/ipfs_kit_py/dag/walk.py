@@ -4,63 +4,76 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.cid import DAG_PB, RAW, Block
+from ipfs_kit_py.core.cid import CID, DAG_PB, RAW, Block
 from ipfs_kit_py.core.errors import InvalidBlock
 from ipfs_kit_py.dag import codecs, dag_pb
-from ipfs_kit_py.dag.plan import UNKNOWN_BYTES, Chain, Place, link_weight
+from ipfs_kit_py.dag.plan import UNKNOWN_BYTES, OrderedPlan, Place, Run, link_weight
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from ipfs_kit_py.core.cid import CID
 
+class DagWalk(OrderedPlan):
+    """A plan whose results are the blocks of a DAG, each once, where it is met first: depth first with the children in
+    the order of their links, or level by level (``breadth_first``). The order does not depend on what comes when.
 
-class DagWalk:
-    """A plan whose results are the blocks of a DAG, depth first, children in the order of their links, each once.
-
-    Memory is that of the CIDs seen (a hash each) and of the look-ahead. ``feed`` raises ``InvalidBlock`` naming the
-    block that its codec refuses, ``NotSupported`` for a codec whose links are not known.
+    A DAG may be as deep as it likes (chains are). Memory is that of the CIDs given out (about 100 bytes each) and of
+    the look-ahead. CIDs of version 0 and 1 of one block count as one; of two codecs as two, since their links differ.
+    ``feed`` raises ``InvalidBlock`` naming the block that is malformed or links to too much, ``NotSupported`` for a
+    codec whose links are not known.
     """
 
-    def __init__(self, root: CID) -> None:
-        self._chain = Chain(Place(root, UNKNOWN_BYTES))
-        self._seen = {root.multihash}
-
-    @property
-    def done(self) -> bool:
-        """Whether every block was given out."""
-        return self._chain.done
-
-    def wanted(self, budget: int) -> list[tuple[CID, int | None]]:
-        """Blocks to get now and what they are expected to weigh."""
-        return self._chain.wanted(budget)
-
-    def feed(self, cid: CID, data: Buffer) -> None:
-        """Take a block; one that nobody asked for is ignored."""
-        for place in self._chain.arrived(cid):
-            self._chain.keep(place, data)
-            self._chain.splice(place, self._children(place.cid, data))
+    def __init__(self, root: CID, *, breadth_first: bool = False) -> None:
+        first = Place(root, UNKNOWN_BYTES)
+        self.breadth_first = breadth_first
+        self._given: set[bytes] = set()
+        self._waiting = {_key(root): first}  # the place at which a block will be given out
+        super().__init__(first)
 
     def pop(self) -> Block | None:
         """The next block in order, ``None`` where it is not here yet or there are no more."""
-        taken = self._chain.take()
-        return None if taken is None else Block(taken[0].cid, taken[1])
+        while (taken := self._take()) is not None:
+            place, data = taken
+            key = _key(place.cid)
+            if self._waiting.get(key) is place:
+                del self._waiting[key]
+                self._given.add(key)
+                return Block(place.cid, data)
+        return None
 
-    def _children(self, cid: CID, data: Buffer) -> list[Place]:
-        return [Place(link, link_weight(link, RAW, size)) for link, size in _links(cid, data) if self._is_new(link)]
+    def _place(self, run: Run, index: int) -> Place | None:
+        cid = CID.from_bytes(run.cids[index])
+        key = _key(cid)
+        if key in self._given:
+            return None
+        other = self._waiting.get(key)
+        if other is not None and other.order < run.order:
+            return None
+        place = Place(cid, link_weight(cid, run.sizes[index]))
+        place.order = run.order
+        self._waiting[key] = place  # here it is met before where the look-ahead has met it
+        return place
 
-    def _is_new(self, cid: CID) -> bool:
-        if cid.multihash in self._seen:
-            return False
-        self._seen.add(cid.multihash)
-        return True
+    def _read(self, place: Place, data: Buffer) -> tuple[Buffer, Run | None]:
+        if self._waiting.get(_key(place.cid)) is not place:
+            return b"", None  # it is given out before, and so is all below it
+        cids, sizes = _links(place.cid, data)
+        return data, Run(cids, sizes) if cids else None
 
 
-def _links(cid: CID, data: Buffer) -> list[tuple[CID, int | None]]:
+def _key(cid: CID) -> bytes:
+    return cid.raw if cid.version else b"\x01\x70" + cid.raw
+
+
+def _links(cid: CID, data: Buffer) -> tuple[list[bytes], list[int | None]]:
     """The links of a block with the cumulative sizes that they tell."""
+    if cid.codec == RAW:
+        return [], []
     if cid.codec != DAG_PB:
-        return [(link, None) for link in codecs.links(cid, data)]
+        found = [link.raw for link in codecs.links(cid, data)]
+        return found, [None] * len(found)
     try:
-        return [(link.cid, link.tsize) for link in dag_pb.decode(data).links]
+        node = dag_pb.split(data)
     except InvalidBlock as error:
         raise InvalidBlock(f"block {cid}: {error}") from None
+    return node.cids, node.tsizes
