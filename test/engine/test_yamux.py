@@ -253,7 +253,7 @@ def test_the_first_frame_carries_syn_and_the_first_answer_ack() -> None:
     server.send(opened.stream, Write((b"you",)), 0.0)
     server.send(opened.stream, Write((b" too",)), 0.0)
     server.finish(opened.stream)
-    assert _frames(_out(server)) == [(DATA, ACK | FIN, 1, 7)]
+    assert _frames(_out(server)) == [(DATA, ACK, 1, 7), (DATA, FIN, 1, 0)]
 
 
 def test_numbers_leave_in_order_whatever_was_opened_first() -> None:

@@ -99,7 +99,7 @@ class Outbox:
         """One DATA frame, at most ``room`` bytes of payload; returns what it takes of the budget."""
         size = min(stream.queued, stream.send_window, room, YAMUX_MAX_FRAME)
         last = stream.fin_wanted and size == stream.queued
-        flags = self._opening_flags(stream) | (FIN if last else 0)
+        flags = self._opening_flags(stream) | (FIN if last and not size else 0)
         parts.append(HEADER.pack(0, DATA, flags, stream.id, size))
         stream.queued -= size
         stream.send_window -= size
@@ -112,6 +112,8 @@ class Outbox:
                 stream.writes.popleft()
                 self._sealed.append(write)
         if last:
+            if size:  # in a frame of its own: js-libp2p ends the stream by the flags before it takes the bytes
+                parts.append(HEADER.pack(0, DATA, FIN, stream.id, 0))
             stream.fin_sent = True
             self._ended(stream)
         return size + HEADER_BYTES
