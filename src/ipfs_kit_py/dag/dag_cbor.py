@@ -1,4 +1,4 @@
-"""The dag-cbor codec: strict, canonical both ways, and iterative, so that no nesting can exhaust the stack.
+"""The dag-cbor codec: canonical when written, and iterative both ways, so that no nesting can exhaust the stack.
 
 Links are ``CID`` objects. ``libipld`` is not used: it gives links and byte strings the same type, and writes a byte
 string that looks like a CID as a link. Source: ipld/ipld specs/codecs/dag-cbor/spec.md.
@@ -15,124 +15,135 @@ from ipfs_kit_py.core.config import MAX_CODEC_DEPTH
 from ipfs_kit_py.core.errors import InvalidBlock, InvalidCID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Buffer
 
 _UINT, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
 _LINK_TAG = 42
 _WIDTHS = {24: 1, 25: 2, 26: 4, 27: 8}
-_SIMPLES = {20: False, 21: True, 22: None}
+_SIMPLES = {0xF4: False, 0xF5: True, 0xF6: None}
+_SHORT_FLOATS = {0xF9: ">e", 0xFA: ">f"}
+_MIN_ITEM_BYTES = {_LIST: 1, _MAP: 2}  # nothing is begun for a length that the rest of the block cannot hold
 
 
-def decode(data: Buffer) -> Any:
-    """The value of a block. Raises ``InvalidBlock`` for anything that is not canonical dag-cbor."""
-    decoder = _Decoder(bytes(data))
-    value = decoder.run()
+def decode(data: Buffer, *, strict: bool = True) -> Any:
+    """The value of a block. Raises ``InvalidBlock`` for anything that is not canonical dag-cbor.
+
+    Without ``strict`` what the specification lets a reader of old data relax: keys in any order (never twice), numbers
+    and lengths longer than they need be, short floats.
+    """
+    decoder = _Decoder(bytes(data), strict=strict)
+    try:
+        value = decoder.run()
+    except IndexError:
+        raise InvalidBlock("dag-cbor: cut short") from None
     if decoder.at != len(decoder.raw):
         raise InvalidBlock(f"dag-cbor: {len(decoder.raw) - decoder.at} bytes follow the value")
     return value
 
 
 class _Decoder:
-    """One pass with a stack of open containers: ``[container, items left, key]``."""
+    """One pass with a stack of open containers. ``IndexError`` where the block ends first."""
 
-    def __init__(self, raw: bytes) -> None:
+    __slots__ = ("at", "raw", "strict")
+
+    def __init__(self, raw: bytes, *, strict: bool = False) -> None:
         self.raw = raw
         self.at = 0
+        self.strict = strict
 
     def run(self) -> Any:
-        value: Any = None
-        stack: list[list[Any]] = []  # [container, items left, current key, its bytes]
+        stack: list[tuple[Any, int, str, bytes]] = []
+        container: Any = None
+        left, key, order = 0, "", b""  # items to come, the key of the next, its bytes
         while True:
-            major, argument, start = self._head()
-            opened = False
+            if type(container) is dict:
+                key, order = self._key(container, order)
+            major, argument = self.head()
             if major in (_LIST, _MAP):
-                # an item takes at least one byte: nothing is allocated for a length that cannot be true
-                if argument * (1 if major == _LIST else 2) > len(self.raw) - self.at:
-                    raise InvalidBlock("dag-cbor: a list or map is longer than its block")
-                value = [] if major == _LIST else {}
+                value: Any = [] if major == _LIST else {}
                 if argument:
+                    if argument * _MIN_ITEM_BYTES[major] > len(self.raw) - self.at:
+                        raise InvalidBlock("dag-cbor: a list or map is longer than its block")
                     if len(stack) >= MAX_CODEC_DEPTH:
                         raise InvalidBlock(f"dag-cbor: nested deeper than {MAX_CODEC_DEPTH}")
-                    stack.append([value, argument, None, b""])
-                    opened = True
+                    stack.append((container, left, key, order))
+                    container, left, order = value, argument, b""
+                    continue
             else:
-                value = self._scalar(major, argument, start)
-            while not opened:
-                if not stack:
+                value = self._scalar(major, argument)
+            while True:
+                if container is None:
                     return value
-                top = stack[-1]
-                container = top[0]
-                if isinstance(container, list):
+                if type(container) is list:
                     container.append(value)
                 else:
-                    container[top[2]] = value
-                top[1] -= 1
-                if top[1]:
+                    container[key] = value
+                left -= 1
+                if left:
                     break
                 value = container
-                stack.pop()
-            if stack and isinstance(stack[-1][0], dict):
-                self._key(stack[-1])
+                container, left, key, order = stack.pop()
 
-    def _head(self) -> tuple[int, int, int]:
-        start = self.at
-        if start >= len(self.raw):
-            raise InvalidBlock("dag-cbor: cut short")
-        first = self.raw[start]
-        major, short = first >> 5, first & 31
-        self.at = start + 1
+    def head(self) -> tuple[int, int]:
+        """Major type and argument of the next item; for a simple value its first byte is the argument."""
+        first = self.raw[self.at]
+        self.at += 1
+        short = first & 31
+        if first >= _SIMPLE << 5:
+            return _SIMPLE, first
         if short < 24:
-            return major, short, start
+            return first >> 5, short
         width = _WIDTHS.get(short)
         if width is None:
             raise InvalidBlock("dag-cbor: indefinite lengths are not allowed")
-        body = self._take(width)
-        if major == _SIMPLE:
-            return major, short, start
-        value = int.from_bytes(body, "big")
-        if value < (24 if width == 1 else 1 << (4 * width)):
+        value = int.from_bytes(self.take(width), "big")
+        if self.strict and value < (24 if width == 1 else 1 << (4 * width)):
             raise InvalidBlock("dag-cbor: a number is not in its shortest form")
-        return major, value, start
+        return first >> 5, value
 
-    def _take(self, size: int) -> bytes:
-        end = self.at + size
+    def take(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
+        start, end = self.at, self.at + size
         if end > len(self.raw):
             raise InvalidBlock("dag-cbor: cut short")
-        found = self.raw[self.at : end]
         self.at = end
-        return found
+        return self.raw[start:end]
 
-    def _scalar(self, major: int, argument: int, start: int) -> Any:
+    def _scalar(self, major: int, argument: int) -> Any:
         if major == _UINT:
             return argument
+        if major == _TEXT:
+            return _text(self.take(argument))
+        if major == _BYTES:
+            return self.take(argument)
+        if major == _TAG:
+            return self.link(argument)
         if major == _NEGATIVE:
             return -1 - argument
-        if major == _BYTES:
-            return self._take(argument)
-        if major == _TEXT:
-            return self._text(argument)
-        if major == _TAG:
-            return self._link(argument)
-        if argument in _SIMPLES and self.at == start + 1:
+        if argument in _SIMPLES:
             return _SIMPLES[argument]
-        if self.raw[start] == 0xFB:
-            value = struct.unpack(">d", self.raw[start + 1 : self.at])[0]
-            if math.isfinite(value):
-                return value
+        return self._float(argument)
+
+    def _float(self, first: int) -> float:
+        if first == 0xFB:
+            value: float = struct.unpack(">d", self.take(8))[0]
+        elif first in _SHORT_FLOATS and not self.strict:
+            kind = _SHORT_FLOATS[first]
+            value = struct.unpack(kind, self.take(struct.calcsize(kind)))[0]
+        else:
+            raise InvalidBlock(f"dag-cbor: {first:#x} is no value of the data model")
+        if not math.isfinite(value):
             raise InvalidBlock("dag-cbor: infinity and NaN are not allowed")
-        raise InvalidBlock(f"dag-cbor: {self.raw[start]:#x} is no value of the data model")
+        return value
 
-    def _text(self, size: int) -> str:
-        try:
-            return self._take(size).decode("utf-8")
-        except UnicodeDecodeError:
-            raise InvalidBlock("dag-cbor: a string is no UTF-8") from None
-
-    def _link(self, tag: int) -> CID:
+    def link(self, tag: int) -> CID:
+        """The link behind a tag."""
         if tag != _LINK_TAG:
             raise InvalidBlock(f"dag-cbor: tag {tag} is not allowed; only 42 (links) is")
-        major, size, _ = self._head()
-        body = self._take(size) if major == _BYTES else b""
+        major, size = self.head()
+        body = self.take(size) if major == _BYTES else b""
         if body[:1] != b"\0":
             raise InvalidBlock("dag-cbor: a link must be a byte string that begins with zero")
         try:
@@ -140,103 +151,50 @@ class _Decoder:
         except InvalidCID as error:
             raise InvalidBlock(f"dag-cbor: a link is no CID: {error}") from None
 
-    def _key(self, top: list[Any]) -> None:
-        major, size, _ = self._head()
+    def _key(self, container: dict[str, Any], previous: bytes) -> tuple[str, bytes]:
+        major, size = self.head()
         if major != _TEXT:
             raise InvalidBlock("dag-cbor: a map's key is no string")
-        start = self.at
-        key = self._text(size)
-        raw = self.raw[start : self.at]
-        if top[2] is not None and (len(raw), raw) <= (len(top[3]), top[3]):
-            raise InvalidBlock("dag-cbor: the keys of a map are not unique and in order")
-        top[2], top[3] = key, raw
+        raw = self.take(size)
+        key = _text(raw)
+        if key in container:
+            raise InvalidBlock(f"dag-cbor: a map has the key {key[:40]!r} twice")
+        if self.strict and container and (size, raw) < (len(previous), previous):
+            raise InvalidBlock("dag-cbor: the keys of a map are not in order")
+        return key, raw
 
 
-def encode(value: Any) -> bytes:
-    """The canonical bytes. Raises ``InvalidBlock`` for what the data model has no place for."""
-    out = bytearray()
-    stack: list[Any] = [iter((value,))]
-    while stack:
-        try:
-            item = next(stack[-1])
-        except StopIteration:
-            stack.pop()
-            continue
-        if isinstance(item, _Raw):
-            out += item.data
-        elif isinstance(item, list | tuple):
-            out += _header(_LIST, len(item))
-            stack.append(iter(item))
-        elif isinstance(item, dict):
-            out += _header(_MAP, len(item))
-            stack.append(_pairs(item))
-        else:
-            out += _encode_scalar(item)
-        if len(stack) > MAX_CODEC_DEPTH + 1:
-            raise InvalidBlock(f"dag-cbor: nested deeper than {MAX_CODEC_DEPTH}")
-    return bytes(out)
-
-
-class _Raw:
-    """Bytes that are encoded already."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-def _pairs(value: dict[Any, Any]) -> Any:
-    keys = []
-    for key in value:
-        if not isinstance(key, str):
-            raise InvalidBlock(f"dag-cbor: the key {key!r} of a map is no string")
-        keys.append((_utf8(key), key))
-    for raw, key in sorted(keys, key=lambda pair: (len(pair[0]), pair[0])):
-        yield _Raw(_header(_TEXT, len(raw)) + raw)
-        yield value[key]
-
-
-def _utf8(text: str) -> bytes:
+def _text(raw: bytes) -> str:
     try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidBlock(f"dag-cbor: the string {text[:40]!r} is no UTF-8") from None
-
-
-def _header(major: int, argument: int) -> bytes:
-    if argument < 24:
-        return bytes((major << 5 | argument,))
-    for short, width in _WIDTHS.items():
-        if argument < 1 << (8 * width):
-            return bytes((major << 5 | short,)) + argument.to_bytes(width, "big")
-    raise InvalidBlock(f"dag-cbor: {argument} does not fit 64 bits")
-
-
-def _encode_scalar(item: Any) -> bytes:
-    if item is None:
-        return b"\xf6"
-    if isinstance(item, bool):
-        return b"\xf5" if item else b"\xf4"
-    if isinstance(item, int):
-        return _header(_UINT, item) if item >= 0 else _header(_NEGATIVE, -1 - item)
-    if isinstance(item, float):
-        if not math.isfinite(item):
-            raise InvalidBlock("dag-cbor: infinity and NaN are not allowed")
-        return b"\xfb" + struct.pack(">d", item)
-    if isinstance(item, str):
-        raw = _utf8(item)
-        return _header(_TEXT, len(raw)) + raw
-    if isinstance(item, CID):
-        return b"\xd8\x2a" + _header(_BYTES, len(item.raw) + 1) + b"\0" + item.raw
-    if isinstance(item, bytes | bytearray | memoryview):
-        return _header(_BYTES, len(item)) + bytes(item)
-    raise InvalidBlock(f"dag-cbor: {type(item).__name__} has no place in the data model")
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidBlock("dag-cbor: a string is no UTF-8") from None
 
 
 def links(data: Buffer) -> list[CID]:
-    """The CIDs that a block links to, in order."""
-    return links_of(decode(data))
+    """The CIDs that a block links to, in order, without building its value: nothing but its structure is checked."""
+    scanner = _Decoder(bytes(data))
+    found: list[CID] = []
+    items = 1
+    try:
+        while items:
+            items -= 1
+            major, argument = scanner.head()
+            if major == _TAG:
+                found.append(scanner.link(argument))
+            elif major in (_BYTES, _TEXT):
+                scanner.at += argument
+            elif major == _LIST:
+                items += argument
+            elif major == _MAP:
+                items += 2 * argument
+            elif major == _SIMPLE:
+                scanner.at += {0xF8: 1, 0xF9: 2, 0xFA: 4, 0xFB: 8}.get(argument, 0)
+    except IndexError:
+        raise InvalidBlock("dag-cbor: cut short") from None
+    if scanner.at != len(scanner.raw):
+        raise InvalidBlock("dag-cbor: the block does not end with its value")
+    return found
 
 
 def links_of(value: Any) -> list[CID]:
@@ -252,3 +210,78 @@ def links_of(value: Any) -> list[CID]:
         elif isinstance(item, list):
             stack.extend(reversed(item))
     return found
+
+
+def encode(value: Any) -> bytes:
+    """The canonical bytes. Raises ``InvalidBlock`` for what the data model has no place for."""
+    out = bytearray()
+    stack: list[Iterator[Any]] = [iter((value,))]
+    while stack:
+        for item in stack[-1]:
+            if isinstance(item, dict):
+                out += _header(_MAP, len(item))
+                stack.append(_pairs(item, out))
+                break
+            if isinstance(item, list | tuple):
+                out += _header(_LIST, len(item))
+                stack.append(iter(item))
+                break
+            out += _encode_scalar(item)
+        else:
+            stack.pop()
+        if len(stack) > MAX_CODEC_DEPTH + 1:
+            raise InvalidBlock(f"dag-cbor: nested deeper than {MAX_CODEC_DEPTH}")
+    return bytes(out)
+
+
+def _pairs(value: dict[Any, Any], out: bytearray) -> Iterator[Any]:
+    """The values in the order of their keys; each key is written before its value is asked for."""
+    keys = []
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidBlock(f"dag-cbor: the key {key!r:.60} of a map is no string")
+        raw = _utf8(key)
+        keys.append((len(raw), raw, key))
+    keys.sort()
+    for size, raw, key in keys:
+        out += _header(_TEXT, size)
+        out += raw
+        yield value[key]
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidBlock(f"dag-cbor: the string {text[:40]!r} is no UTF-8") from None
+
+
+def _header(major: int, argument: int) -> bytes:
+    if argument < 24:
+        return bytes((major << 5 | argument,))
+    for short, width in _WIDTHS.items():
+        if argument < 1 << (8 * width):
+            return bytes((major << 5 | short,)) + argument.to_bytes(width, "big")
+    raise InvalidBlock(f"dag-cbor: {str(argument)[:40]} does not fit 64 bits")
+
+
+def _encode_scalar(item: Any) -> bytes:
+    if isinstance(item, str):
+        raw = _utf8(item)
+        return _header(_TEXT, len(raw)) + raw
+    if isinstance(item, CID):
+        return b"\xd8\x2a" + _header(_BYTES, len(item.raw) + 1) + b"\0" + item.raw
+    if item is None:
+        return b"\xf6"
+    if isinstance(item, bool):
+        return b"\xf5" if item else b"\xf4"
+    if isinstance(item, int):
+        return _header(_UINT, item) if item >= 0 else _header(_NEGATIVE, -1 - item)
+    if isinstance(item, float):
+        if not math.isfinite(item):
+            raise InvalidBlock("dag-cbor: infinity and NaN are not allowed")
+        return b"\xfb" + struct.pack(">d", item)
+    if isinstance(item, bytes | bytearray | memoryview):
+        raw = bytes(item)
+        return _header(_BYTES, len(raw)) + raw
+    raise InvalidBlock(f"dag-cbor: {type(item).__name__} has no place in the data model")
