@@ -6,34 +6,35 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
+from ipfs_kit_py.bitswap.finder import Finder, FindProvidersFunction
 from ipfs_kit_py.bitswap.ingest import Arrived, Ingest, Unwanted
-from ipfs_kit_py.bitswap.session import FindProviders, Send, Statistics, Wants
-from ipfs_kit_py.bitswap.wire import PROTOCOLS, V120, Message, encode
+from ipfs_kit_py.bitswap.sender import Sender, has_presences
+from ipfs_kit_py.bitswap.session import Wants
+from ipfs_kit_py.bitswap.wants import FindProviders, Penalise, Send, Statistics
+from ipfs_kit_py.bitswap.wire import PROTOCOLS, V120, Message
 from ipfs_kit_py.core.cid import Block
-from ipfs_kit_py.core.config import MAX_RECENT_WANTS, WANT_TIMEOUT_MIN, WRITE_STALL_SECONDS
-from ipfs_kit_py.core.errors import IPFSKitError, StorageError
+from ipfs_kit_py.core.config import MIB
+from ipfs_kit_py.core.errors import NotFound, StorageError, TimedOut
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from trio import TaskStatus
 
-    from ipfs_kit_py.bitswap.wire import Entry
     from ipfs_kit_py.core.cid import CID, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network, Stream
-
-    FindProvidersFunction = Callable[[CID], AsyncIterator[tuple[PeerID, list[str]]]]
+    from ipfs_kit_py.core.interfaces import BlockStore, Network
 
 logger = logging.getLogger(__name__)
 
-UNWANTED_PENALTY = 0.25  # standing for an unasked-for block, per started MiB; a late answer to a cancelled want is free
+__all__ = ["Client", "ClientSession", "FindProvidersFunction"]
+
+TIMER_GRAIN = 0.002  # seconds; deadlines closer together than this are met together
 
 
 class _Waiter:
@@ -42,10 +43,20 @@ class _Waiter:
     __slots__ = ("blocks", "error", "missing", "woken")
 
     def __init__(self, cids: Sequence[CID]) -> None:
-        self.missing = set(cids)
+        self.missing = dict.fromkeys(cids)
         self.blocks: list[Block] = []
         self.error: StorageError | None = None
         self.woken = trio.Event()
+
+    async def wait_filled(self) -> list[Block]:
+        """The blocks that came since the last call; waits for the first. Raises what kept one from being stored."""
+        while not self.blocks and self.error is None:
+            self.woken = trio.Event()
+            await self.woken.wait()
+        blocks, self.blocks = self.blocks, []
+        if not blocks and self.error is not None:
+            raise self.error
+        return blocks
 
 
 class Client:
@@ -68,20 +79,22 @@ class Client:
         self._network = network
         self._wants = Wants(rng)
         self._ingest = Ingest(store, self._wants.is_wanted, self._stored)
-        self._find_providers = find_providers
+        self._finder = Finder(network, find_providers, self._on_provider)
         self._on_stored = on_stored
         self._waiters: dict[CID, list[_Waiter]] = {}
-        self._senders: dict[PeerID, _Sender] = {}
-        self._recent: OrderedDict[bytes, None] = OrderedDict()  # multihashes that were wanted: a late answer is no lie
+        self._senders: dict[PeerID, Sender] = {}
         self._nursery: trio.Nursery | None = None
+        self._alarm = trio.CancelScope()
         self._bytes_received = self._bytes_unwanted = 0
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._ingest.run)
-            self._nursery.start_soon(self._timer)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._ingest.run)
+            nursery.start_soon(self._timer)
             task_status.started()
+            self._act()  # what was asked for before
             await trio.sleep_forever()
 
     # --- sessions -----------------------------------------------------------------------------------------------------
@@ -96,52 +109,69 @@ class Client:
             self._wants.close_session(number, trio.current_time())
             self._act()
 
-    async def fetch(self, session: int, cids: Sequence[CID], size_hint: int | None) -> AsyncGenerator[Block, None]:
-        """Blocks as they come; what is left is cancelled when the generator is closed."""
+    async def fetch(
+        self, session: int, cids: Sequence[CID], size_hint: int | None, priority: int, timeout: float | None
+    ) -> AsyncGenerator[Block, None]:
+        """Blocks as they come; what is left is cancelled when the generator is closed. See ``ClientSession``."""
         waiter = _Waiter(cids)
-        for cid in cids:
+        self._wants.want(session, waiter.missing, trio.current_time(), size=size_hint, priority=priority)
+        for cid in waiter.missing:
             self._waiters.setdefault(cid, []).append(waiter)
-        self._wants.want(session, cids, trio.current_time(), size=size_hint)
         self._act()
         try:
             while waiter.missing or waiter.blocks:
-                while not waiter.blocks and waiter.error is None:
-                    await waiter.woken.wait()
-                    waiter.woken = trio.Event()
-                if waiter.error is not None:
-                    raise waiter.error
-                blocks, waiter.blocks = waiter.blocks, []
+                limit = float("inf") if timeout is None else timeout + self._wants.expected_seconds(session, 0)
+                blocks: list[Block] = []
+                with trio.move_on_after(limit) as patience:
+                    blocks = await waiter.wait_filled()
+                if patience.cancelled_caught and not waiter.blocks:
+                    raise self._gave_up(next(iter(waiter.missing)), limit)
                 for block in blocks:
                     yield block
         finally:
             self._abandon(session, waiter)
 
+    def _gave_up(self, cid: CID, seconds: float) -> NotFound | TimedOut:
+        if self._wants.nobody_has(cid):
+            return NotFound(f"block {cid} was not found: no peer that was asked has it", cid=cid)
+        return TimedOut(f"block {cid} did not come within {seconds:.1f} s; ask for it with a longer timeout")
+
     def _abandon(self, session: int, waiter: _Waiter) -> None:
+        over = []
         for cid in waiter.missing:
-            rest = self._waiters.get(cid, [])
-            if waiter in rest:
-                rest.remove(waiter)
-            if not rest:
+            rest = [other for other in self._waiters.get(cid, ()) if other is not waiter]
+            if rest:
+                self._waiters[cid] = rest
+            else:
                 self._waiters.pop(cid, None)
-                self._remember(cid.multihash)
-        self._wants.cancel(session, [cid for cid in waiter.missing if cid not in self._waiters], trio.current_time())
-        self._act()
+                over.append(cid)
+        if over:
+            self._wants.cancel(session, over, trio.current_time())
+            self._act()
+
+    def expected_seconds(self, session: int, size: int) -> float:
+        """How long ``size`` bytes would take a session, as its peers were measured."""
+        return self._wants.expected_seconds(session, size)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def always_ask(self, peer: PeerID) -> None:
-        """Ask this peer for everything that must be probed: the caller's own choice, or a local one."""
+        """Ask this peer for everything that nobody is known to have: the caller chose it."""
         self._wants.always_ask(peer, trio.current_time())
         self._act()
 
     def on_connected(self, peer: PeerID) -> None:
         """A peer connected."""
         known = self._network.protocols_of(peer)
-        has_presences = V120 in known or not known.intersection(PROTOCOLS)
-        now = trio.current_time()
-        self._wants.on_peer_connected(peer, now, has_presences=has_presences)
-        if self._network.is_local(peer):
-            self._wants.always_ask(peer, now)
+        if known and not known.intersection(PROTOCOLS):
+            return
+        self._wants.on_peer_connected(
+            peer,
+            trio.current_time(),
+            has_presences=not known or V120 in known,
+            local=self._network.is_local(peer),
+            rtt=self._network.rtt(peer),
+        )
         self._act()
 
     def on_disconnected(self, peer: PeerID) -> None:
@@ -154,106 +184,122 @@ class Client:
 
     async def receive(self, peer: PeerID, message: Message) -> None:
         """A message's blocks and presences; waits while too much is waiting to be stored."""
+        now = trio.current_time()
         if message.haves or message.dont_haves:
-            self._wants.on_presences(peer, message.haves, message.dont_haves, trio.current_time())
+            self._wants.on_presences(peer, message.haves, message.dont_haves, now)
             self._act()
         if message.blocks:
-            await self._ingest.put(peer, message.blocks)
+            await self._ingest.put(peer, message.blocks, now)
 
     def on_local(self, blocks: Sequence[Block]) -> None:
         """Blocks came into the store by another way than from a peer: whoever waits for them has them."""
         wanted = [block for block in blocks if self.is_wanted(block.cid)]
         if wanted:
-            self._deliver(wanted)
-            sizes = [(block.cid.multihash, memoryview(block.data).nbytes) for block in wanted]
-            self._wants.on_blocks(None, sizes, trio.current_time())
+            now = trio.current_time()
+            for block in wanted:
+                self._deliver(block.cid.multihash, block)
+            self._wants.on_blocks(None, [(cid.multihash, memoryview(data).nbytes, now) for cid, data in wanted], now)
             self._act()
 
     def is_wanted(self, cid: CID) -> bool:
         """Whether somebody waits for a block."""
         return self._wants.is_wanted(cid.multihash)
 
-    async def _stored(self, arrived: list[Arrived], unwanted: list[Unwanted]) -> None:
+    def _stored(self, arrived: list[Arrived], unwanted: list[Unwanted]) -> None:
+        """A batch was hashed and stored. Waiters are woken once, however many of the blocks are theirs."""
         now = trio.current_time()
-        self._deliver([Block(item.cid, item.data) for item in arrived if item.error is None])
+        by_peer: dict[PeerID, list[tuple[bytes, int, float]]] = {}
         for item in arrived:
+            multihash = item.cid.multihash
             if item.error is not None:
-                self._fail(item.cid, item.error)
+                self._fail(multihash, item.error)
                 continue
-            size = memoryview(item.data).nbytes
+            self._deliver(multihash, Block(item.cid, item.data))
+            by_peer.setdefault(item.peer, []).append((multihash, item.size, item.at))
+        for peer, blocks in by_peer.items():
+            size = sum(size for _, size, _ in blocks)
             self._bytes_received += size
-            self._remember(item.cid.multihash)
-            self._wants.on_blocks(item.peer, [(item.cid.multihash, size)], now)
-            self._network.add_value(item.peer, size / (1 << 20))
+            self._wants.on_blocks(peer, blocks, now)
+            self._network.add_value(peer, size / MIB)
             if self._on_stored is not None:
-                self._on_stored(item.peer, item.cid.multihash, size)
+                for multihash, size, _ in blocks:
+                    self._on_stored(peer, multihash, size)
         for stray in unwanted:
             self._bytes_unwanted += stray.size
-            if stray.multihash not in self._recent:
-                amount = UNWANTED_PENALTY * (1 + stray.size // (1 << 20))
-                self._network.penalise(stray.peer, amount, "sent a block that was not asked for")
+            self._wants.on_unwanted(stray.peer, stray.multihash, now)
         self._act()
 
-    def _deliver(self, blocks: Sequence[Block]) -> None:
-        """Hand blocks to whoever waits for them under any CID of their multihash."""
-        for block in blocks:
-            for cid in self._wants.cids_of(block.cid.multihash) or (block.cid,):
-                for waiter in self._waiters.pop(cid, ()):
-                    if cid in waiter.missing:
-                        waiter.missing.discard(cid)
-                        waiter.blocks.append(Block(cid, block.data))
-                        waiter.woken.set()
+    def _deliver(self, multihash: bytes, block: Block) -> None:
+        """Hand a block to whoever waits for it under any CID of its multihash."""
+        for cid in self._wants.cids_of(multihash):
+            for waiter in self._waiters.pop(cid, ()):
+                del waiter.missing[cid]
+                waiter.blocks.append(block if cid is block.cid else Block(cid, block.data))
+                waiter.woken.set()
 
-    def _fail(self, cid: CID, error: StorageError) -> None:
-        for waiter in self._waiters.get(cid, ()):
-            waiter.error = error
-            waiter.woken.set()
-
-    def _remember(self, multihash: bytes) -> None:
-        self._recent[multihash] = None
-        while len(self._recent) > MAX_RECENT_WANTS:
-            self._recent.popitem(last=False)
+    def _fail(self, multihash: bytes, error: StorageError) -> None:
+        for cid in self._wants.cids_of(multihash):
+            for waiter in self._waiters.get(cid, ()):
+                waiter.error = error
+                waiter.woken.set()
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
     def _act(self) -> None:
+        if self._nursery is None:
+            return
         now = trio.current_time()
         while (action := self._wants.next_action(now)) is not None:
-            if isinstance(action, Send):
-                self._sender(action.peer).wake()
-            elif isinstance(action, FindProviders) and self._find_providers and self._nursery:
-                self._nursery.start_soon(self._search, action.cid)
+            match action:
+                case Send(peer):
+                    self._sender(peer, self._nursery).wake()
+                case Penalise(peer, amount, why):
+                    self._network.penalise(peer, amount, why)
+                case FindProviders(cid):
+                    self._nursery.start_soon(self._search, cid)
+        deadline = self._wants.deadline()
+        self._alarm.deadline = float("inf") if deadline is None else max(deadline, now + TIMER_GRAIN)
 
-    def _sender(self, peer: PeerID) -> _Sender:
+    def _sender(self, peer: PeerID, nursery: trio.Nursery) -> Sender:
         sender = self._senders.get(peer)
         if sender is None:
-            sender = self._senders[peer] = _Sender(self._network, self._wants, peer)
-            if self._nursery is not None:
-                self._nursery.start_soon(sender.run)
+            sender = self._senders[peer] = Sender(
+                self._network,
+                peer,
+                take=self._wants.take,
+                spoken=self._spoken,
+                lost=self._lost,
+                refused=self.on_disconnected,
+            )
+            nursery.start_soon(sender.run)
         return sender
 
+    def _spoken(self, peer: PeerID, protocol: str) -> None:
+        self._wants.on_protocol(peer, trio.current_time(), has_presences=has_presences(protocol))
+        self._act()
+
+    def _lost(self, peer: PeerID) -> None:
+        self._wants.on_stream_lost(peer)
+        self._act()
+
     async def _search(self, cid: CID) -> None:
-        if self._find_providers is None:
-            return
         try:
-            async with aclosing(self._find_providers(cid)) as found:  # type: ignore[type-var]
-                async for peer, addresses in found:
-                    if not self.is_wanted(cid):
-                        return
-                    await self._network.connect(peer, addresses)
-                    self.always_ask(peer)
-        except IPFSKitError as error:
-            logger.debug("no provider of %s: %s", cid, error)
+            await self._finder.search(cid, lambda: self.is_wanted(cid))
+        finally:
+            self._wants.on_search_done(cid)
+
+    def _on_provider(self, cid: CID, peer: PeerID) -> None:
+        self.on_connected(peer)  # it may have been before this client was told
+        self._wants.on_provider(cid, peer, trio.current_time())
+        self._act()
 
     async def _timer(self) -> None:
         while True:
-            now = trio.current_time()
-            deadline = self._wants.deadline()
-            # nothing that is asked later expires before this shortest of timeouts
-            await trio.sleep_until(max(now + 0.01, min(deadline or now + 60.0, now + WANT_TIMEOUT_MIN)))
-            if deadline is not None and deadline <= trio.current_time():
-                self._wants.on_timeout(trio.current_time())
-                self._act()
+            with self._alarm:
+                await trio.sleep_forever()
+            self._alarm = trio.CancelScope()
+            self._wants.on_timeout(trio.current_time())
+            self._act()
 
     def statistics(self) -> tuple[Statistics, int, int]:
         """The engine's counters, bytes received and bytes that nobody wanted."""
@@ -270,58 +316,18 @@ class ClientSession:
         self._client = client
         self._number = number
 
-    def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
-        """Blocks as they come, any order, verified and stored; see ``ExchangeSession``."""
-        return self._client.fetch(self._number, cids, size_hint)
+    def fetch_many(
+        self, cids: Sequence[CID], *, size_hint: int | None = None, priority: int = 1, timeout: float | None = None
+    ) -> AsyncGenerator[Block, None]:
+        """Blocks as they come, any order, verified and stored; see ``ExchangeSession``.
 
+        ``priority``: wants with a higher one are asked for first. ``timeout``: seconds that may pass without a block,
+        besides those that the session's peers, as measured, need for what they were asked; then ``NotFound`` where
+        nobody who was asked has the block, else ``TimedOut``. Without it, wants stay until the block comes. Raises
+        ``StorageError`` where a block cannot be stored, ``NotRunning`` where the session is closed.
+        """
+        return self._client.fetch(self._number, cids, size_hint, priority, timeout)
 
-class _Sender:
-    """Tells one peer of our wants, on one stream that is opened when there is something to say and kept."""
-
-    def __init__(self, network: Network, wants: Wants, peer: PeerID) -> None:
-        self._network = network
-        self._wants = wants
-        self._peer = peer
-        self._woken = trio.Event()
-        self._scope = trio.CancelScope()
-        self._stream: Stream | None = None
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    def stop(self) -> None:
-        self._scope.cancel()
-
-    async def run(self) -> None:
-        with self._scope:
-            try:
-                while True:
-                    await self._woken.wait()
-                    self._woken = trio.Event()
-                    await self._send_all()
-            finally:
-                if self._stream is not None:
-                    self._stream.reset()
-
-    async def _send_all(self) -> None:
-        while True:
-            entries, full = self._wants.take(self._peer)
-            if not entries:
-                return
-            try:
-                with trio.fail_after(WRITE_STALL_SECONDS):
-                    await self._send(entries, full)
-            except (IPFSKitError, trio.TooSlowError) as error:
-                logger.debug("wants did not reach %s: %s", self._peer, error)
-                if self._stream is not None:
-                    self._stream.reset()
-                    self._stream = None
-                self._wants.on_stream_lost(self._peer)
-                await trio.sleep(WANT_TIMEOUT_MIN)
-
-    async def _send(self, entries: list[Entry], full: bool) -> None:
-        if self._stream is None:
-            self._stream = await self._network.open_stream(self._peer, PROTOCOLS)
-        parts = encode(Message(entries=entries, full=full), self._stream.protocol)
-        if parts:
-            await self._stream.write_message(*parts)
+    def expected_seconds(self, size: int) -> float:
+        """How long ``size`` bytes more would take, as this session's peers were measured: for timeouts by size."""
+        return self._client.expected_seconds(self._number, size)

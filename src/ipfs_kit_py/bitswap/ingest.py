@@ -6,6 +6,7 @@ block is the one that names it, and a false block is one that nobody wanted.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -13,16 +14,26 @@ import trio
 from ipfs_kit_py.bitswap.wire import split_prefix
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, Block
-from ipfs_kit_py.core.config import INGEST_MAX_BYTES, PUT_BATCH_BYTES
-from ipfs_kit_py.core.errors import IPFSKitError, StorageError
+from ipfs_kit_py.core.config import INGEST_BATCH_BLOCKS, INGEST_BLOCK_OVERHEAD, INGEST_MAX_BYTES, PUT_BATCH_BYTES
+from ipfs_kit_py.core.errors import BackendError, IPFSKitError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.core.interfaces import BlockStore
+
+
+class Arrival(NamedTuple):
+    """A block as it came from a peer. ``at`` is the time; ``cost`` its bytes with what keeping it here takes."""
+
+    peer: PeerID
+    prefix: bytes
+    data: Buffer
+    at: float
+    cost: int
 
 
 class Arrived(NamedTuple):
@@ -31,11 +42,14 @@ class Arrived(NamedTuple):
     peer: PeerID
     cid: CID
     data: Buffer
+    size: int
+    at: float
     error: StorageError | None = None
 
 
 class Unwanted(NamedTuple):
-    """A block that was not asked for, or is false, or cannot be verified. ``multihash`` is that of its bytes."""
+    """A block that was not asked for, or is false, or cannot be verified. ``multihash`` is that of its bytes, empty
+    where it cannot be computed."""
 
     peer: PeerID
     multihash: bytes
@@ -52,23 +66,25 @@ class Ingest:
         self,
         store: BlockStore,
         is_wanted: Callable[[bytes], bool],
-        done: Callable[[list[Arrived], list[Unwanted]], Awaitable[None]],
+        done: Callable[[list[Arrived], list[Unwanted]], None],
     ) -> None:
         self._store = store
         self._is_wanted = is_wanted
         self._done = done
-        self._queue: list[tuple[PeerID, bytes, Buffer]] = []
-        self._bytes = 0
+        self._queue: list[Arrival] = []
+        self._held = 0  # bytes in the queue and under work
         self._filled = trio.Event()
         self._drained = trio.Event()
 
-    async def put(self, peer: PeerID, blocks: list[tuple[bytes, Buffer]]) -> None:
-        """Take a message's blocks; waits while more than ``INGEST_MAX_BYTES`` wait, so that the reading stops."""
-        while self._bytes > INGEST_MAX_BYTES:
+    async def put(self, peer: PeerID, blocks: Sequence[tuple[bytes, Buffer]], at: float) -> None:
+        """Take a message's blocks that came at the time ``at``. Waits while ``INGEST_MAX_BYTES`` are being worked on,
+        so that the reading stops and the peer's window closes."""
+        while self._held > INGEST_MAX_BYTES:
             await self._drained.wait()
         for prefix, data in blocks:
-            self._queue.append((peer, prefix, data))
-            self._bytes += memoryview(data).nbytes
+            cost = memoryview(data).nbytes + INGEST_BLOCK_OVERHEAD
+            self._queue.append(Arrival(peer, prefix, data, at, cost))
+            self._held += cost
         self._filled.set()
 
     async def run(self) -> None:
@@ -76,48 +92,86 @@ class Ingest:
         while True:
             await self._filled.wait()
             while self._queue:
-                batch, size = self._take()
+                batch = self._take()
                 arrived, unwanted = await trio.to_thread.run_sync(self._work, batch)
-                self._bytes -= size
+                self._held -= sum(arrival.cost for arrival in batch)
+                del batch
                 self._drained.set()
                 self._drained = trio.Event()
-                await self._done(arrived, unwanted)
+                self._done(arrived, unwanted)
+                del arrived, unwanted
             self._filled = trio.Event()
 
-    def _take(self) -> tuple[list[tuple[PeerID, bytes, Buffer]], int]:
+    def _take(self) -> list[Arrival]:
         size = count = 0
-        for _, _, data in self._queue:
-            size += memoryview(data).nbytes
+        for arrival in self._queue[:INGEST_BATCH_BLOCKS]:
+            size += arrival.cost
             count += 1
             if size >= PUT_BATCH_BYTES:
                 break
         batch = self._queue[:count]
         del self._queue[:count]
-        return batch, size
+        return batch
 
-    def _work(self, batch: list[tuple[PeerID, bytes, Buffer]]) -> tuple[list[Arrived], list[Unwanted]]:
+    # --- on the worker thread -----------------------------------------------------------------------------------------
+
+    def _work(self, batch: list[Arrival]) -> tuple[list[Arrived], list[Unwanted]]:
         arrived: list[Arrived] = []
         unwanted: list[Unwanted] = []
         fresh: set[bytes] = set()
-        for peer, prefix, data in batch:
-            cid = self._name(prefix, data)
+        for peer, prefix, data, at, _ in batch:
+            size = memoryview(data).nbytes
+            cid = _name(prefix, data)
             if cid is not None and cid.multihash not in fresh and self._is_wanted(cid.multihash):
                 fresh.add(cid.multihash)
-                arrived.append(Arrived(peer, cid, data))
+                arrived.append(Arrived(peer, cid, data, size, at))
             else:
-                found = b"" if cid is None else cid.multihash
-                unwanted.append(Unwanted(peer, found, memoryview(data).nbytes))
-        try:
-            self._store.put_many([Block(cid, data) for _, cid, data, _ in arrived])
-        except StorageError as error:
-            arrived = [item._replace(error=error) for item in arrived]
-        return arrived, unwanted
+                unwanted.append(Unwanted(peer, b"" if cid is None else cid.multihash, size))
+        return self._store_all(arrived), unwanted
 
-    def _name(self, prefix: bytes, data: Buffer) -> CID | None:
-        """The CID that the bytes have, ``None`` where the prefix asks for a hash that cannot be trusted."""
-        try:
-            version, codec, code, size = split_prefix(prefix)
-            multihash.check_allowed(code, size)
-            return CID(version, codec, multihash.of(data, code, size))
-        except IPFSKitError:
+    def _store_all(self, arrived: list[Arrived]) -> list[Arrived]:
+        error = self._put(arrived)
+        if error is None:
+            return arrived
+        if len(arrived) == 1:
+            return [arrived[0]._replace(error=error)]
+        # what does not fit together may fit one by one: the blocks are of different readers
+        return [item._replace(error=self._put([item])) for item in arrived]
+
+    def _put(self, arrived: list[Arrived]) -> StorageError | None:
+        if not arrived:
             return None
+        try:
+            self._store.put_many([Block(item.cid, item.data) for item in arrived])
+        except StorageError as error:
+            return error
+        except IPFSKitError as error:
+            failure = BackendError(f"the store did not take {len(arrived)} blocks: {error}")
+            failure.__cause__ = error
+            return failure
+        return None
+
+
+@lru_cache(maxsize=256)
+def _parse(prefix: bytes) -> tuple[int, int, int, int] | None:
+    """Version, codec, hash function and digest length; ``None`` where the hash cannot be trusted."""
+    try:
+        version, codec, code, size = split_prefix(prefix)
+        multihash.check_allowed(code, size)
+    except IPFSKitError:
+        return None
+    return version, codec, code, size
+
+
+def _name(prefix: bytes, data: Buffer) -> CID | None:
+    """The CID that the bytes have, ``None`` where there is none that can be trusted."""
+    parsed = _parse(prefix)
+    if parsed is None:
+        return None
+    version, codec, code, size = parsed
+    if code == multihash.IDENTITY and memoryview(data).nbytes != size:
+        return None
+    try:
+        return CID(version, codec, multihash.of(data, code, size))
+    except IPFSKitError:
+        return None

@@ -1,123 +1,52 @@
-"""The client's engine: which peer is asked for which block, and when somebody else is.
+"""The client's engine: wants of all sessions, and what is made of what peers say. Where a want goes is ``placing``'s.
 
 A session is a group of wants whose blocks probably live together. A want goes through this:
 
-    new ──▶ asked of the session's best peer with room (``want-block``)          a peer of the session delivered before
-        └─▶ probed: ``want-have`` of the candidates, ``want-block`` of the best   the session knows no peer yet
-    DONT_HAVE, silence beyond the peer's own timeout, or a lost peer ──▶ the next peer; none left ──▶ probed again,
-    and providers are searched for
+    idle ──▶ asked (``want-block``) of one peer that has it, or of one that had others of its session,
+    │        where it is expected soonest; waits while the windows of those peers are full
+    └─▶ probed (``want-have``) where nobody is known: the most promising candidate is asked for the block itself, so
+        that the first one costs one round trip, and providers are searched for unless somebody soon says HAVE
+    DONT_HAVE, silence beyond the peer's own timeout, a lost peer ──▶ idle; nobody left ──▶ asked anew after a while
     a block ──▶ done; the others that were told hear a cancel
 
-Candidates are the peers of the session, those that are always asked (the caller's own, and local ones), those that have
-delivered before, and a few random others; nobody else hears of a want. Sans-I/O; every time is ``now`` in seconds.
+Sans-I/O; every time is ``now`` in seconds. Source: ipfs/specs src/bitswap-protocol.md.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ipfs_kit_py.bitswap.peers import Peer
-from ipfs_kit_py.core.config import (
-    MAX_SESSION_PEERS,
-    PROVIDER_SEARCH_SECONDS,
-    REBROADCAST_SECONDS,
-    SESSION_RANDOM_PEERS,
-    SESSION_UNKNOWN_BLOCK_BYTES,
-)
+from ipfs_kit_py.bitswap.neighbours import Chance, Neighbours
+from ipfs_kit_py.bitswap.placing import Placing
+from ipfs_kit_py.bitswap.wants import Action, FindProviders, LateAnswers, Penalise, Send, Session, Statistics, Want
+from ipfs_kit_py.core.config import PROVIDER_SEARCH_SECONDS
+from ipfs_kit_py.core.errors import NotRunning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from ipfs_kit_py.bitswap.peers import Peer
     from ipfs_kit_py.bitswap.wire import Entry
     from ipfs_kit_py.core.cid import CID, PeerID
 
-OFFERED_WANTS = 32  # wants that a peer hears of when it connects
-MAX_EXTENSIONS = 3  # times that a want's timeout is put off because its peer delivers other blocks
-
-
-class Chance(Protocol):
-    """The part of ``random.Random`` that is used."""
-
-    def sample(self, population: Sequence[PeerID], k: int) -> list[PeerID]: ...
-
-
-@dataclass(frozen=True)
-class Send:
-    """There is something to tell a peer: ``take`` it when it can be sent."""
-
-    peer: PeerID
-
-
-@dataclass(frozen=True)
-class FindProviders:
-    """No connected peer is known to have a block."""
-
-    cid: CID
-
-
-Action = Send | FindProviders
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Counters since the start, and what is open now."""
-
-    wants: int
-    peers: int
-    sessions: int
-    blocks: int
-    duplicates: int
-    timeouts: int
-    broadcasts: int
-
-
-class Session:
-    """A group of wants; ``peers`` have had blocks of it, the best are tried first."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.peers: dict[PeerID, int] = {}  # -> blocks delivered
-        self.random: list[PeerID] = []
-        self.sizes = SESSION_UNKNOWN_BLOCK_BYTES  # what its blocks weigh, a running mean
-        self.searched_at: float | None = None
-        self.wants: set[CID] = set()
-
-
-class Want:
-    """A block that is wanted by one session or more."""
-
-    __slots__ = ("cid", "have", "lacking", "priority", "probed_at", "sessions", "size", "source", "told")
-
-    def __init__(self, cid: CID, size: int, priority: int) -> None:
-        self.cid = cid
-        self.size = size
-        self.priority = priority
-        self.sessions: list[Session] = []
-        self.source: PeerID | None = None  # whom the block is asked of
-        self.have: set[PeerID] = set()
-        self.lacking: set[PeerID] = set()  # said so, or were silent
-        self.told: set[PeerID] = set()
-        self.probed_at: float | None = None
+FALSE_BLOCK = 1.0  # standing; a block that was never asked for is a false one
+REPEATED_BLOCK = 0.1  # standing; a block that its peer sent before
 
 
 class Wants:
     """All wants of a node. Feed it what happens, then ask for actions until there are none."""
 
     def __init__(self, rng: Chance) -> None:
-        self._rng = rng
+        self._neighbours = Neighbours(rng)
+        self._placing = Placing(self._neighbours)
+        self._sessions = self._placing.sessions
         self._wants: dict[CID, Want] = {}
         self._by_hash: dict[bytes, list[CID]] = {}
-        self._peers: dict[PeerID, Peer] = {}
-        self._sessions: dict[int, Session] = {}
-        self._idle: deque[CID] = deque()  # wants without a source, in their order
-        self._dirty: dict[PeerID, None] = {}
-        self._searches: deque[CID] = deque()
-        self._always: set[PeerID] = set()
-        self._next_session = 0
-        self._blocks = self._duplicates = self._timeouts = self._broadcasts = 0
+        self._actions: deque[FindProviders | Penalise] = deque()
+        self._late = LateAnswers()
+        self._next_session = self._next_want = 0
+        self._blocks = self._duplicates = self._timeouts = self._searches = 0
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -129,37 +58,46 @@ class Wants:
 
     def close_session(self, number: int, now: float) -> None:
         """End a session; wants that no other session has are cancelled."""
-        session = self._sessions.pop(number, None)
+        session = self._sessions.get(number)
         if session is not None:
-            for cid in list(session.wants):
-                self._drop(cid, session, now)
+            for want in list(session.wants.values()):
+                self._leave(want, session)
+            del self._sessions[number]
+            self._placing.assign(now)
 
     def want(self, number: int, cids: Iterable[CID], now: float, *, size: int | None = None, priority: int = 1) -> None:
-        """Ask for blocks. ``size`` is what one is expected to weigh, in bytes."""
-        session = self._sessions[number]
+        """Ask for blocks. ``size`` is what one is expected to weigh, in bytes. ``NotRunning`` on a closed session."""
+        session = self._sessions.get(number)
+        if session is None:
+            raise NotRunning("the session is closed")
         for cid in cids:
             want = self._wants.get(cid)
             if want is None:
-                want = self._wants[cid] = Want(cid, size or session.sizes, priority)
+                self._next_want += 1
+                want = self._wants[cid] = Want(cid, self._next_want, size, priority)
                 self._by_hash.setdefault(cid.multihash, []).append(cid)
-                self._idle.append(cid)
-            if session not in want.sessions:
+            if cid not in session.wants:
                 want.sessions.append(session)
-                session.wants.add(cid)
-        self._assign(now)
+                session.wants[cid] = want
+                self._placing.queue(want)
+        self._placing.assign(now)
 
     def cancel(self, number: int, cids: Iterable[CID], now: float) -> None:
         """A session no longer wants blocks."""
         session = self._sessions.get(number)
         if session is not None:
             for cid in cids:
-                self._drop(cid, session, now)
+                if cid in session.wants:
+                    self._leave(session.wants[cid], session)
+            self._placing.assign(now)
 
     def always_ask(self, peer: PeerID, now: float) -> None:
-        """A peer that the caller chose, or a local one: it hears of every want that must be probed."""
-        self._always.add(peer)
-        if peer in self._peers:
-            self._offer(self._peers[peer], now)
+        """The caller chose this peer: it hears of every want that nobody is known to have, whenever it is connected."""
+        self._neighbours.choose(peer)
+        found = self._neighbours.get(peer)
+        if found is not None:
+            self._placing.offer(found)
+            self._placing.assign(now)
 
     def is_wanted(self, multihash: bytes) -> bool:
         """Whether a block with this multihash is wanted. Safe to call from another thread."""
@@ -169,283 +107,266 @@ class Wants:
         """The CIDs under which a multihash is wanted."""
         return tuple(self._by_hash.get(multihash, ()))
 
-    # --- events -------------------------------------------------------------------------------------------------------
+    # --- events: peers ------------------------------------------------------------------------------------------------
 
-    def on_peer_connected(self, peer: PeerID, now: float, *, has_presences: bool = True) -> None:
-        """A peer can be asked."""
-        if peer not in self._peers:
-            self._peers[peer] = Peer(peer, has_presences=has_presences)
-            self._offer(self._peers[peer], now)
+    def on_peer_connected(
+        self, peer: PeerID, now: float, *, has_presences: bool = True, local: bool = False, rtt: float | None = None
+    ) -> None:
+        """A peer can be asked. ``rtt`` in seconds, where it was measured."""
+        found = self._neighbours.connect(peer, has_presences=has_presences, local=local)
+        if found is None:
+            return
+        if found.latency is None:
+            found.latency = rtt
+        self._placing.offer(found)
+        self._placing.assign(now)
 
     def on_peer_disconnected(self, peer: PeerID, now: float) -> None:
-        """A peer has gone: what was asked of it is asked of others. Wants outlive it."""
-        gone = self._peers.pop(peer, None)
-        self._always.discard(peer)
-        self._dirty.pop(peer, None)
-        if gone is None:
+        """A peer has gone, or turned out not to speak bitswap: others are asked. Wants outlive it."""
+        gone = self._neighbours.disconnect(peer)
+        self._placing.busy.pop(peer, None)
+        self._placing.dirty.pop(peer, None)
+        if gone is not None:
+            for cid in {*gone.wantlist.cids(), *gone.asked, *gone.overdue}:
+                want = self._wants.get(cid)
+                if want is not None:
+                    self._placing.without(want, peer)
+                    want.lacking.discard(peer)
+            self._placing.assign(now)
+
+    def on_protocol(self, peer: PeerID, now: float, *, has_presences: bool) -> None:
+        """The version of a peer's stream is known: an old one cannot be asked what it has, only for blocks."""
+        found = self._neighbours.get(peer)
+        if found is None or found.has_presences == has_presences:
             return
-        for want in self._wants.values():
-            want.told.discard(peer)
-            want.have.discard(peer)
-            want.lacking.discard(peer)
-            if want.source == peer:
-                self._orphan(want)
-        for session in self._sessions.values():
-            session.peers.pop(peer, None)
-        self._assign(now)
+        found.has_presences = has_presences
+        for cid in [] if has_presences else found.wantlist.cids():
+            if cid not in found.asked:
+                found.wantlist.forget(cid)
+                if cid in self._wants:
+                    self._placing.queue(self._wants[cid])
+        self._placing.assign(now)
 
     def on_stream_lost(self, peer: PeerID) -> None:
         """What a peer was told may be lost: it is told again, as a full list."""
-        found = self._peers.get(peer)
+        found = self._neighbours.get(peer)
         if found is not None:
             found.wantlist.reset()
-            self._mark(found)
+            self._placing.mark(found)
+
+    def on_provider(self, cid: CID, peer: PeerID, now: float) -> None:
+        """A search says that a connected peer has a block."""
+        want, found = self._wants.get(cid), self._neighbours.get(peer)
+        if want is None or found is None:
+            return
+        if peer not in want.lacking:
+            want.have.add(peer)
+        self._placing.joined(want, peer)
+        self._placing.assign(now)
+
+    def on_search_done(self, cid: CID) -> None:
+        """A search for providers of a block is over."""
+        want = self._wants.get(cid)
+        if want is not None and want.searching:
+            want.searching -= 1
+
+    # --- events: messages ---------------------------------------------------------------------------------------------
 
     def on_presences(self, peer: PeerID, haves: Iterable[CID], dont_haves: Iterable[CID], now: float) -> None:
-        """A peer says what it has and what it has not."""
-        found = self._peers.get(peer)
+        """A peer says what it has and what it has not. What it was not asked about is ignored."""
+        found = self._neighbours.get(peer)
         if found is None:
             return
-        found.heard(now)
+        self._heard(found, now, presence=True)
         for cid in haves:
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
                 want.have.add(peer)
                 want.lacking.discard(peer)
-                self._join(want, peer)
-                if want.source is None:
-                    self._idle.append(cid)
+                self._placing.joined(want, peer)
         for cid in dont_haves:
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
-                self._lacks(want, found)
-        self._assign(now)
+                self._placing.lacks(want, found)
+        self._placing.assign(now)
 
-    def on_blocks(self, peer: PeerID | None, blocks: Iterable[tuple[bytes, int]], now: float) -> None:
-        """Verified blocks came: multihash and size in bytes; ``peer`` is ``None`` where they came from elsewhere."""
-        sender = self._peers.get(peer) if peer is not None else None
-        for multihash, size in blocks:
+    def on_blocks(self, peer: PeerID | None, blocks: Iterable[tuple[bytes, int, float]], now: float) -> None:
+        """Verified blocks: multihash, bytes, and when they came; ``peer`` is ``None`` if they are from elsewhere."""
+        sender = self._neighbours.get(peer) if peer is not None else None
+        for multihash, size, at in blocks:
             cids = self._by_hash.pop(multihash, None)
             if cids is None:
-                self._duplicates += 1
+                self._duplicates += peer is not None
                 continue
-            self._blocks += 1
+            if peer is not None:
+                self._blocks += 1
+                self._placing.received += size
+            if sender is not None:
+                self._heard(sender, at)
+                sender.received(cids[0], size, at)
+                self._neighbours.prove(sender)
             for cid in cids:
-                self._settle(self._wants.pop(cid), sender, size, now)
-        self._assign(now)
+                self._settle(self._wants.pop(cid), sender, size)
+        self._placing.assign(now)
+
+    def on_unwanted(self, peer: PeerID, multihash: bytes, now: float) -> None:
+        """A peer sent a block that nobody wants: late, repeated, or false. ``multihash`` is that of its bytes, empty
+        where it cannot be known. A peer that has gone cannot be told from one that just answers late."""
+        found = self._neighbours.get(peer)
+        if found is not None:
+            self._heard(found, now)
+        self._duplicates += 1
+        if found is None or self._late.forgive(multihash, peer):
+            return
+        if self._late.knows(multihash):
+            self._actions.append(Penalise(peer, REPEATED_BLOCK, "sent a block again"))
+        else:
+            self._actions.append(Penalise(peer, FALSE_BLOCK, "sent a block that was not asked for"))
+
+    # --- events: time -------------------------------------------------------------------------------------------------
 
     def on_timeout(self, now: float) -> None:
         """Time has passed: what peers were silent about is asked of others, and what nobody has is asked again."""
-        for peer in self._peers.values():
-            for cid, asked in list(peer.asked.items()):
-                if asked.expires > now:
-                    continue
-                if peer.last_heard > asked.sent and asked.extended < MAX_EXTENSIONS:
-                    asked.extended += 1
-                    asked.expires = now + peer.timeout()
-                    continue
+        for peer in list(self._placing.busy.values()):
+            for cid, waited in peer.take_late(now):
+                self._placing.hedge(self._wants[cid], waited, now)
+            for cid in peer.take_overdue(now):
                 self._timeouts += 1
-                peer.timeouts += 1
-                self._lacks(self._wants[cid], peer)
-        for want in self._wants.values():
-            if want.source is None and want.probed_at is not None and want.probed_at + REBROADCAST_SECONDS <= now:
-                want.lacking.clear()
-                want.probed_at = None
-                self._idle.append(want.cid)
-        self._assign(now)
+                want = self._wants[cid]
+                want.lacking.add(peer.id)
+                self._placing.without(want, peer.id)
+            self._placing.rest(peer)
+        for want in self._placing.due_retries(now):
+            if self._wants.get(want.cid) is want:
+                self._placing.retry(want, now)
+        for session in self._sessions.values():
+            session.end_probes(now)
+        self._placing.assign(now)
+
+    def deadline(self) -> float | None:
+        """When to call ``on_timeout``; ``None`` where there is nothing to wait for."""
+        retry_at = self._placing.next_retry()
+        times = [] if retry_at is None else [retry_at]
+        times += [at for peer in self._placing.busy.values() if (at := peer.deadline()) is not None]
+        times += [
+            max(next(iter(session.seeking.values())), session.next_search)
+            for session in self._sessions.values()
+            if session.seeking
+        ]
+        times += [min(held.probing.values()) for held in self._sessions.values() if held.idle and held.probing]
+        return min(times, default=None)
 
     # --- what to do ---------------------------------------------------------------------------------------------------
 
     def next_action(self, now: float) -> Action | None:
         """The next thing to do, ``None`` where there is nothing."""
-        if self._dirty:
-            peer = next(iter(self._dirty))
-            del self._dirty[peer]
+        if self._placing.dirty:
+            peer = next(iter(self._placing.dirty))
+            del self._placing.dirty[peer]
             return Send(peer)
-        if self._searches:
-            return FindProviders(self._searches.popleft())
-        return None
+        if not self._actions:
+            for session in self._sessions.values():
+                self._search(session, now)
+        return self._actions.popleft() if self._actions else None
 
-    def take(self, peer: PeerID) -> tuple[list[Entry], bool]:
-        """The entries of the next message to a peer, and whether they are its full list."""
-        found = self._peers.get(peer)
-        if found is None:
-            return [], False
-        taken = found.wantlist.take()
-        if found.wantlist.dirty:
-            self._mark(found)
-        return taken
+    def take(self, peer: PeerID) -> tuple[list[Entry], bool] | None:
+        """The entries of the next message to a peer and whether they are its full list; ``None`` for no message."""
+        found = self._neighbours.get(peer)
+        if found is None or not found.wantlist.dirty:
+            return None
+        return found.wantlist.take()
 
-    def deadline(self) -> float | None:
-        """When to call ``on_timeout``."""
-        times = [asked.expires for peer in self._peers.values() for asked in peer.asked.values()]
-        times += [
-            want.probed_at + REBROADCAST_SECONDS
-            for want in self._wants.values()
-            if want.source is None and want.probed_at is not None
-        ]
-        return min(times, default=None)
+    def nobody_has(self, cid: CID) -> bool:
+        """Whether everyone who was asked for a block has not got it, and no search is under way."""
+        want = self._wants.get(cid)
+        if want is None or want.sources or want.queued or want.searching:
+            return False
+        return not self._placing.awaits(want) and not any(cid in session.seeking for session in want.sessions)
+
+    def expected_seconds(self, number: int, size: int) -> float:
+        """How long ``size`` bytes more would take a session, as its peers were measured."""
+        session = self._sessions.get(number)
+        peers = [self._neighbours.get(peer) for peer in session.peers] if session is not None else []
+        connected = [peer for peer in peers if peer is not None]
+        rate = sum(peer.throughput or 0.0 for peer in connected)
+        delay = max((peer.timeout() for peer in connected), default=0.0)
+        return delay + (size / rate if rate else 0.0)
 
     def statistics(self) -> Statistics:
         """Counters."""
         return Statistics(
             wants=len(self._wants),
-            peers=len(self._peers),
+            peers=len(self._neighbours),
             sessions=len(self._sessions),
             blocks=self._blocks,
             duplicates=self._duplicates,
             timeouts=self._timeouts,
-            broadcasts=self._broadcasts,
+            broadcasts=self._placing.broadcasts,
+            searches=self._searches,
+            hedged=self._placing.hedged,
         )
 
     def __repr__(self) -> str:
-        asked = sum(len(peer.asked) for peer in self._peers.values())
-        return f"<Wants {len(self._wants)} open, {asked} asked of {len(self._peers)} peers, {len(self._idle)} idle>"
+        asked = sum(len(peer.asked) for peer in self._placing.busy.values())
+        idle = sum(want.queued for want in self._wants.values())
+        return f"<Wants {len(self._wants)} open, {asked} asked of {len(self._placing.busy)} peers, {idle} idle>"
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _assign(self, now: float) -> None:
-        """Give every want without a source to the best peer that has room for it."""
-        waiting: list[CID] = []
-        while self._idle:
-            cid = self._idle.popleft()
+    def _heard(self, peer: Peer, now: float, *, presence: bool = False) -> None:
+        was_silent = peer.silent
+        peer.heard(now, presence=presence)
+        if was_silent:
+            self._placing.offer(peer)
+
+    def _search(self, session: Session, now: float) -> None:
+        """Search for providers of the session's want that nobody has said to have for the longest time."""
+        while session.seeking:
+            cid, due = next(iter(session.seeking.items()))
             want = self._wants.get(cid)
-            if want is None or want.source is not None:
-                continue
-            if not self._give(want, now):
-                waiting.append(cid)
-                if len(waiting) > 64 and not self._any_room():
-                    break
-        self._idle.extendleft(reversed(waiting))
+            if want is not None and not want.sought and not want.have - want.lacking:
+                if now < max(due, session.next_search):
+                    return
+                want.sought = True
+                want.searching += 1
+                session.next_search = now + PROVIDER_SEARCH_SECONDS
+                self._searches += 1
+                self._actions.append(FindProviders(cid))
+            del session.seeking[cid]
 
-    def _any_room(self) -> bool:
-        return any(peer.room(1) for peer in self._peers.values())
-
-    def _give(self, want: Want, now: float) -> bool:
-        """Ask a peer for a want; whether it may leave the queue of the idle."""
-        known = [
-            self._peers[peer]
-            for peer in dict.fromkeys([*want.have, *(peer for session in want.sessions for peer in session.peers)])
-            if peer in self._peers and peer not in want.lacking
-        ]
-        free = [peer for peer in known if peer.room(want.size)]
-        if free:
-            self._ask(want, min(free, key=lambda peer: peer.expected_seconds(want.size)), now)
-            return True
-        if known:
-            return False  # they are busy with blocks that were asked for before
-        self._probe(want, now)
-        return True
-
-    def _ask(self, want: Want, peer: Peer, now: float) -> None:
-        want.source = peer.id
-        want.told.add(peer.id)
-        peer.ask(want.cid, want.size, want.priority, now)
-        self._mark(peer)
-
-    def _probe(self, want: Want, now: float) -> None:
-        """Ask the candidates whether they have a block, and the most promising of them for the block itself."""
-        want.probed_at = now
-        fresh = [peer for peer in self._candidates(want) if peer.id not in want.lacking and peer.id not in want.told]
-        for peer in fresh:
-            self._tell(want, peer)
-        if fresh:
-            self._broadcasts += 1
-            best = min(fresh, key=lambda peer: (not peer.delivered, peer.expected_seconds(want.size)))
-            if best.delivered or len(fresh) == 1 or not best.has_presences:
-                self._ask(want, best, now)
-        self._search(want, now)
-
-    def _tell(self, want: Want, peer: Peer) -> None:
-        if peer.has_presences:
-            want.told.add(peer.id)
-            if peer.wantlist.want(want.cid, block=False, priority=want.priority):
-                self._mark(peer)
-
-    def _candidates(self, want: Want) -> list[Peer]:
-        chosen: dict[PeerID, None] = {}
-        for session in want.sessions:
-            chosen.update(dict.fromkeys(session.peers))
-        chosen.update(dict.fromkeys(peer for peer in self._always if peer in self._peers))
-        chosen.update(dict.fromkeys(peer.id for peer in self._peers.values() if peer.delivered))
-        for session in want.sessions:
-            session.random = [peer for peer in session.random if peer in self._peers]
-            lacking = SESSION_RANDOM_PEERS - len(session.random)
-            if lacking > 0:
-                others = [peer for peer in self._peers if peer not in chosen and peer not in session.random]
-                session.random += self._rng.sample(others, min(lacking, len(others)))
-            chosen.update(dict.fromkeys(session.random))
-        return [self._peers[peer] for peer in chosen if peer in self._peers]
-
-    def _search(self, want: Want, now: float) -> None:
-        for session in want.sessions:
-            if session.searched_at is None or now - session.searched_at >= PROVIDER_SEARCH_SECONDS:
-                session.searched_at = now
-                self._searches.append(want.cid)
-                return
-
-    def _offer(self, peer: Peer, now: float) -> None:
-        """A peer is new: it may be a candidate of wants that wait for one."""
-        waiting = (want for want in self._wants.values() if want.source is None and peer.id not in want.told)
-        for want in list(islice(waiting, OFFERED_WANTS)):  # once it has one of them, it is asked for the others
-            if peer in self._candidates(want):
-                want.lacking.discard(peer.id)
-                self._tell(want, peer)
-                if not peer.has_presences or len(self._wants) == 1:
-                    self._ask(want, peer, now)
-
-    def _lacks(self, want: Want, peer: Peer) -> None:
-        """A peer has not got a block, or was silent for too long. It is not asked again, but may still send it."""
-        peer.release(want.cid)
-        want.lacking.add(peer.id)
-        want.have.discard(peer.id)
-        if want.source == peer.id:
-            self._orphan(want)
-
-    def _orphan(self, want: Want) -> None:
-        if want.source in self._peers:
-            self._peers[want.source].release(want.cid)
-        want.source = None
-        self._idle.appendleft(want.cid)
-
-    def _join(self, want: Want, peer: PeerID, delivered: int = 0) -> None:
-        for session in want.sessions:
-            if peer in session.peers or len(session.peers) < MAX_SESSION_PEERS:
-                session.peers[peer] = session.peers.get(peer, 0) + delivered
-
-    def _settle(self, want: Want, sender: Peer | None, size: int, now: float) -> None:
+    def _settle(self, want: Want, sender: Peer | None, size: int) -> None:
         """A want is fulfilled."""
-        if sender is not None:
-            sender.received(want.cid, size, now)
-            self._join(want, sender.id, 1)
         for session in want.sessions:
-            session.wants.discard(want.cid)
-            session.sizes += (size - session.sizes) // 8
-        self._untell(want)
+            del session.wants[want.cid]
+            session.probing.pop(want.cid, None)
+            session.seeking.pop(want.cid, None)
+            session.mean += (size - session.mean) // 8
+        if sender is not None:
+            self._placing.joined(want, sender.id, hits=1)
+        self._over(want)
 
-    def _untell(self, want: Want) -> None:
-        for told in want.told:
-            peer = self._peers.get(told)
-            if peer is not None:
-                peer.release(want.cid)
-                peer.wantlist.cancel(want.cid)
-                self._mark(peer)
-
-    def _drop(self, cid: CID, session: Session, now: float) -> None:
-        want = self._wants.get(cid)
-        session.wants.discard(cid)
-        if want is None or session not in want.sessions:
-            return
+    def _leave(self, want: Want, session: Session) -> None:
+        """A session no longer has a want; it is over where no other has it."""
         want.sessions.remove(session)
-        if want.sessions:
+        del session.wants[want.cid]
+        session.probing.pop(want.cid, None)
+        seek_at = session.seeking.pop(want.cid, None)
+        if not want.sessions:
+            del self._wants[want.cid]
+            rest = self._by_hash[want.cid.multihash]
+            rest.remove(want.cid)
+            if not rest:
+                del self._by_hash[want.cid.multihash]
+            self._over(want)
             return
-        del self._wants[cid]
-        rest = self._by_hash[cid.multihash]
-        rest.remove(cid)
-        if not rest:
-            del self._by_hash[cid.multihash]
-        self._untell(want)
+        if seek_at is not None:
+            want.sessions[0].seeking[want.cid] = seek_at
+        if want.queued:
+            want.queued = False
+            self._placing.queue(want)  # in the heap of another session
 
-    def _mark(self, peer: Peer) -> None:
-        if peer.wantlist.dirty:
-            self._dirty[peer.id] = None
+    def _over(self, want: Want) -> None:
+        want.queued = False
+        self._placing.untell(want)
+        if want.told:
+            self._late.expect(want.cid.multihash, want.told)

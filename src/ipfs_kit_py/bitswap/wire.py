@@ -15,6 +15,7 @@ from ipfs_kit_py.core.config import (
     MAX_BLOCK_BYTES,
     MAX_BLOCKS_PER_MESSAGE,
     MAX_ENTRIES_PER_MESSAGE,
+    MAX_FIELDS_PER_MESSAGE,
     MAX_PRESENCES_PER_MESSAGE,
 )
 from ipfs_kit_py.core.errors import InvalidCID, ProtocolViolation
@@ -78,119 +79,132 @@ def decode(data: Buffer) -> Message:
 
     An entry or presence whose CID cannot be used is skipped and counted.
     """
-    view = memoryview(data).cast("B")
-    message = Message()
-    try:
-        for number, wire, value, body in _fields(view):
-            if number == 1 and wire == 2:
-                _decode_wantlist(body, message)
-            elif number == 2 and wire == 2:
-                _add_block(message, PREFIX_V0, body)
-            elif number == 3 and wire == 2:
-                _decode_block(body, message)
-            elif number == 4 and wire == 2:
-                _decode_presence(body, message)
-            elif number == 5 and wire == 0:
-                message.pending_bytes = value & _INT32_MAX
-    except (IndexError, ValueError) as error:
-        raise ProtocolViolation(f"malformed bitswap message: {error}") from None
-    return message
+    return _Decoder().decode(memoryview(data).cast("B"))
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
-    """Number, wire type, value and body of each field; ``IndexError`` or ``ValueError`` where it is malformed."""
-    at, end = 0, len(view)
-    nothing = view[:0]
-    while at < end:
-        tag = view[at]
-        if tag < 0x80:
-            at += 1
-        else:
-            tag, at = varint.decode(view, at, strict=False)
-        wire = tag & 7
-        if wire == 2:
-            size, at = varint.decode(view, at, strict=False)
-            if size > end - at:
-                raise ValueError(f"a field of {size} bytes is cut short")
-            yield tag >> 3, 2, 0, view[at : at + size]
-            at += size
-        elif wire == 0:
-            value, at = varint.decode(view, at, strict=False, max_bytes=10)
-            yield tag >> 3, 0, value, nothing
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-            if at > end:
-                raise ValueError("a fixed field is cut short")
-        else:
-            raise ValueError(f"wire type {wire} is not known")
+class _Decoder:
+    """One message being read. ``IndexError`` and ``ValueError`` inside mean that it is malformed."""
 
+    def __init__(self) -> None:
+        self.message = Message()
+        self._fields_left = MAX_FIELDS_PER_MESSAGE
 
-def _decode_wantlist(view: memoryview, message: Message) -> None:
-    for number, wire, value, body in _fields(view):
-        if number == 1 and wire == 2:
-            if len(message.entries) + message.skipped >= MAX_ENTRIES_PER_MESSAGE:
-                raise ValueError(f"more than {MAX_ENTRIES_PER_MESSAGE} wantlist entries")
-            _decode_entry(body, message)
-        elif number == 2 and wire == 0:
-            message.full = bool(value)
-
-
-def _decode_entry(view: memoryview, message: Message) -> None:
-    raw = view[:0]
-    values = {2: 1, 3: 0, 4: 0, 5: 0}
-    for number, wire, value, body in _fields(view):
-        if number == 1 and wire == 2:
-            raw = body
-        elif wire == 0:
-            values[number] = value
-    cid = _usable(raw, message)
-    if cid is not None:
-        priority = values[2] if values[2] <= _INT32_MAX else 1
-        message.entries.append(Entry(cid, priority, bool(values[3]), values[4] == 1, bool(values[5])))
-
-
-def _usable(raw: memoryview, message: Message) -> CID | None:
-    if len(raw) <= MAX_CID_BYTES:
+    def decode(self, view: memoryview) -> Message:
+        message = self.message
         try:
-            return CID.from_bytes(raw)
-        except InvalidCID:
-            pass
-    message.skipped += 1
-    return None
+            for number, wire, value, body in self._fields(view):
+                if number == 1 and wire == 2:
+                    self._wantlist(body)
+                elif number == 2 and wire == 2:
+                    self._add_block(PREFIX_V0, body)
+                elif number == 3 and wire == 2:
+                    self._block(body)
+                elif number == 4 and wire == 2:
+                    self._presence(body)
+                elif number == 5 and wire == 0:
+                    message.pending_bytes = value & _INT32_MAX
+        except (IndexError, ValueError) as error:
+            raise ProtocolViolation(f"malformed bitswap message: {error}") from None
+        return message
 
+    def _fields(self, view: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
+        """Number, wire type, value and body of each field."""
+        at, end = 0, len(view)
+        nothing = view[:0]
+        while at < end:
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise ValueError(f"more than {MAX_FIELDS_PER_MESSAGE} fields")
+            tag = view[at]
+            at += 1
+            if tag >= 0x80:
+                tag, at = varint.decode(view, at - 1, strict=False)
+            wire = tag & 7
+            if wire == 2:
+                size = view[at]
+                at += 1
+                if size >= 0x80:
+                    size, at = varint.decode(view, at - 1, strict=False)
+                if size > end - at:
+                    raise ValueError(f"a field of {size} bytes is cut short")
+                yield tag >> 3, 2, 0, view[at : at + size]
+                at += size
+            elif wire == 0:
+                value = view[at]
+                at += 1
+                if value >= 0x80:
+                    value, at = varint.decode(view, at - 1, strict=False, max_bytes=10)
+                yield tag >> 3, 0, value, nothing
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+                if at > end:
+                    raise ValueError("a fixed field is cut short")
+            else:
+                raise ValueError(f"wire type {wire} is not known")
 
-def _decode_block(view: memoryview, message: Message) -> None:
-    prefix = data = view[:0]
-    for number, wire, _value, body in _fields(view):
-        if wire == 2 and number == 1:
-            prefix = body
-        elif wire == 2 and number == 2:
-            data = body
-    if not 4 <= len(prefix) <= MAX_PREFIX_BYTES:
-        raise ValueError(f"a block's prefix has {len(prefix)} bytes")
-    _add_block(message, bytes(prefix), data)
+    def _wantlist(self, view: memoryview) -> None:
+        message = self.message
+        for number, wire, value, body in self._fields(view):
+            if number == 1 and wire == 2:
+                if len(message.entries) + message.skipped >= MAX_ENTRIES_PER_MESSAGE:
+                    raise ValueError(f"more than {MAX_ENTRIES_PER_MESSAGE} wantlist entries")
+                self._entry(body)
+            elif number == 2 and wire == 0:
+                message.full = bool(value)
 
+    def _entry(self, view: memoryview) -> None:
+        raw = view[:0]
+        values = [0, 0, 1, 0, 0, 0]  # by field number: priority is 1 where it is absent
+        for number, wire, value, body in self._fields(view):
+            if wire == 2 and number == 1:
+                raw = body
+            elif wire == 0 and number < 6:
+                values[number] = value
+        cid = self._usable(raw)
+        if cid is not None:
+            priority = values[2] if values[2] <= _INT32_MAX else 1  # negative ones come as ten bytes
+            self.message.entries.append(Entry(cid, priority, bool(values[3]), values[4] == 1, bool(values[5])))
 
-def _add_block(message: Message, prefix: bytes, data: memoryview) -> None:
-    if len(data) > MAX_BLOCK_BYTES:
-        raise ValueError(f"a block of {len(data)} bytes; the limit is {MAX_BLOCK_BYTES}")
-    if len(message.blocks) >= MAX_BLOCKS_PER_MESSAGE:
-        raise ValueError(f"more than {MAX_BLOCKS_PER_MESSAGE} blocks")
-    message.blocks.append((prefix, data))
+    def _usable(self, raw: memoryview) -> CID | None:
+        if len(raw) <= MAX_CID_BYTES:
+            try:
+                return CID.from_bytes(raw)
+            except InvalidCID:
+                pass
+        self.message.skipped += 1
+        return None
 
+    def _block(self, view: memoryview) -> None:
+        prefix = data = view[:0]
+        for number, wire, _value, body in self._fields(view):
+            if wire == 2 and number == 1:
+                prefix = body
+            elif wire == 2 and number == 2:
+                data = body
+        if not 4 <= len(prefix) <= MAX_PREFIX_BYTES:
+            raise ValueError(f"a block's prefix has {len(prefix)} bytes")
+        self._add_block(bytes(prefix), data)
 
-def _decode_presence(view: memoryview, message: Message) -> None:
-    raw, kind = view[:0], 0
-    for number, wire, value, body in _fields(view):
-        if number == 1 and wire == 2:
-            raw = body
-        elif number == 2 and wire == 0:
-            kind = value
-    if len(message.haves) + len(message.dont_haves) >= MAX_PRESENCES_PER_MESSAGE:
-        raise ValueError(f"more than {MAX_PRESENCES_PER_MESSAGE} presences")
-    cid = _usable(raw, message)
-    if cid is not None:
-        (message.dont_haves if kind == 1 else message.haves).append(cid)
+    def _add_block(self, prefix: bytes, data: memoryview) -> None:
+        if len(data) > MAX_BLOCK_BYTES:
+            raise ValueError(f"a block of {len(data)} bytes; the limit is {MAX_BLOCK_BYTES}")
+        if len(self.message.blocks) >= MAX_BLOCKS_PER_MESSAGE:
+            raise ValueError(f"more than {MAX_BLOCKS_PER_MESSAGE} blocks")
+        self.message.blocks.append((prefix, data))
+
+    def _presence(self, view: memoryview) -> None:
+        raw, kind = view[:0], 0
+        for number, wire, value, body in self._fields(view):
+            if number == 1 and wire == 2:
+                raw = body
+            elif number == 2 and wire == 0:
+                kind = value
+        message = self.message
+        if len(message.haves) + len(message.dont_haves) + message.skipped >= MAX_PRESENCES_PER_MESSAGE:
+            raise ValueError(f"more than {MAX_PRESENCES_PER_MESSAGE} presences")
+        cid = self._usable(raw)
+        if cid is not None:
+            (message.dont_haves if kind == 1 else message.haves).append(cid)
 
 
 def split_prefix(prefix: bytes) -> tuple[int, int, int, int]:
@@ -229,12 +243,12 @@ def encode(message: Message, protocol: str = V120) -> list[Buffer]:
         if message.pending_bytes:
             parts.append(b"\x28" + varint.encode(min(message.pending_bytes, _INT32_MAX)))
     for prefix, data in message.blocks:
-        length = varint.encode(memoryview(data).nbytes)
+        size = memoryview(data).nbytes
         if protocol == V100:
-            parts.append(b"\x12" + length)
+            parts.append(b"\x12" + varint.encode(size))
         else:
-            head = _delimited(b"\x0a", prefix) + b"\x12" + length
-            parts.append(b"\x1a" + varint.encode(len(head) + memoryview(data).nbytes) + head)
+            head = _delimited(b"\x0a", prefix) + b"\x12" + varint.encode(size)
+            parts.append(b"\x1a" + varint.encode(len(head) + size) + head)
         parts.append(data)
     return parts
 

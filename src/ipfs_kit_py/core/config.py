@@ -124,7 +124,7 @@ MAX_MESSAGE_BYTES = 4 * MIB  # bitswap-protocol.md: the largest message
 MAX_WANTLIST_ENTRIES = 1024  # per peer; boxo's number (CVE-2023-25568: unbounded wants)
 MAX_PRESENCES_PER_MESSAGE = 8192  # a 4 MiB message could name 100,000
 MAX_ENTRIES_PER_MESSAGE = 16_384  # a 4 MiB message could name 100,000; the ledger keeps MAX_WANTLIST_ENTRIES of them
-MAX_FIELDS_PER_MESSAGE = 300_000  # protobuf fields, all levels: what the other limits of a message need; 0.2 s
+MAX_FIELDS_PER_MESSAGE = 330_000  # protobuf fields of all levels: what the other limits of a message need
 MAX_BLOCKS_PER_MESSAGE = 65_536  # the smallest blocks that a 4 MiB message could hold, with their framing
 HAVE_REPLACE_BYTES = 1024  # a HAVE is answered with the block itself up to this size
 MAX_LEDGERS = 10_000  # accounts of peers that have gone
@@ -146,8 +146,10 @@ PROVIDERS_PER_SEARCH = 20  # providers of one search that are connected to, as m
 PROVIDER_DIALS = 4  # of them at once
 WANT_TIMEOUT_MIN, WANT_TIMEOUT_MAX = 0.5, 30.0  # seconds before a silent peer counts as DONT_HAVE, adapted between
 REBROADCAST_SECONDS = 60.0  # wants still open are asked again of all session peers
-RETRY_SECONDS = 10.0  # a want that nobody has is asked again after so long, then at doubling intervals
+RETRY_SECONDS = 10.0  # after so long the first time, then at doubling intervals up to it
 INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it the reading stops
+INGEST_BLOCK_OVERHEAD = 512  # bytes that a waiting block takes besides its own: 65,536 may have one byte each
+INGEST_BATCH_BLOCKS = 4096  # blocks of one batch, however small: about 50 ms of hashing
 MAX_RECENT_WANTS = 16_384  # multihashes that were wanted lately: a late answer to a cancelled want is no lie
 
 # --- DAGs -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,178 @@
+"""What the client's engine keeps and says: sessions, wants, late answers; actions and counters. Sans-I/O."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py.core.config import MAX_RECENT_WANTS, MAX_SESSION_PEERS, SESSION_UNKNOWN_BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from ipfs_kit_py.core.cid import CID, PeerID
+
+TRUSTED_MISSES = 8  # blocks that a peer may lack before its share of hits decides whether it is asked unseen
+LEAST_CHANCE = 0.2  # of a peer having the next block, below which it is asked first whether it has
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """There is something to tell a peer: ``take`` it when it can be sent."""
+
+    peer: PeerID
+
+
+@dataclass(frozen=True, slots=True)
+class FindProviders:
+    """No connected peer is known to have a block. Tell ``on_provider`` who has it, ``on_search_done`` at the end."""
+
+    cid: CID
+
+
+@dataclass(frozen=True, slots=True)
+class Penalise:
+    """A peer sent what it was not asked for: 1.0 is one false block."""
+
+    peer: PeerID
+    amount: float
+    why: str
+
+
+Action = Send | FindProviders | Penalise
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counters since the start, and what is open now."""
+
+    wants: int
+    peers: int
+    sessions: int
+    blocks: int
+    duplicates: int
+    timeouts: int
+    broadcasts: int
+    searches: int
+    hedged: int
+
+
+class Score:
+    """How often a peer had a session's blocks."""
+
+    __slots__ = ("hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def chance(self) -> float:
+        """Of it having the next one."""
+        return (self.hits + 1) / (self.hits + self.misses + 1)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is worth asking for a block that it was not heard to have."""
+        return self.misses < TRUSTED_MISSES or self.chance >= LEAST_CHANCE
+
+
+class Session:
+    """A group of wants whose blocks probably live together. ``peers`` have had some of them."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.peers: dict[PeerID, Score] = {}  # also of peers that are away: they may come back
+        self.random: list[PeerID] = []
+        self.mean = SESSION_UNKNOWN_BLOCK_BYTES  # what its blocks weigh
+        self.wants: dict[CID, Want] = {}
+        self.idle: list[tuple[int, int, int, Want]] = []  # a heap by priority, then age: wants without a source
+        self.probing: dict[CID, float] = {}  # wants that candidates are to answer, and how long that is waited for
+        self.seeking: OrderedDict[CID, float] = OrderedDict()  # wants to search providers for, and from when
+        self.next_search = 0.0
+        self.stirred_at = 0.0  # when its random peers were last chosen anew
+
+    def join(self, peer: PeerID) -> Score:
+        """The score of a peer, which from now on is one of the session. Beyond the cap the worst one leaves."""
+        score = self.peers.get(peer)
+        if score is None:
+            if len(self.peers) >= MAX_SESSION_PEERS:
+                del self.peers[min(self.peers, key=lambda other: self.peers[other].chance)]
+            score = self.peers[peer] = Score()
+        return score
+
+    def end_probes(self, now: float) -> None:
+        """Probes have had their time: others may start, whatever comes of them later."""
+        for cid in [cid for cid, until in self.probing.items() if until <= now]:
+            del self.probing[cid]
+
+
+class Want:
+    """A block that one session or more want."""
+
+    __slots__ = (
+        "cid",
+        "have",
+        "hint",
+        "lacking",
+        "number",
+        "priority",
+        "queued",
+        "retries",
+        "retry_at",
+        "searching",
+        "sessions",
+        "sought",
+        "sources",
+        "told",
+    )
+
+    def __init__(self, cid: CID, number: int, hint: int | None, priority: int) -> None:
+        self.cid = cid
+        self.number = number
+        self.hint = hint
+        self.priority = priority
+        self.sessions: list[Session] = []
+        self.sources: set[PeerID] = set()  # whom the block is asked of
+        self.have: set[PeerID] = set()  # said that they have it
+        self.lacking: set[PeerID] = set()  # said that they have not, or were silent
+        self.told: set[PeerID] = set()  # ever heard of the want: they may answer late
+        self.queued = False
+        self.retries = 0
+        self.retry_at: float | None = None
+        self.sought = False  # providers were searched for since it was last asked anew
+        self.searching = 0  # searches under way
+
+    @property
+    def size(self) -> int:
+        """Bytes that it is expected to weigh."""
+        return self.hint or self.sessions[0].mean
+
+
+class LateAnswers:
+    """Who may still send a block that nobody wants any more: once each, without blame."""
+
+    def __init__(self, capacity: int = MAX_RECENT_WANTS) -> None:
+        self._capacity = capacity
+        self._recent: OrderedDict[bytes, set[PeerID]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def expect(self, multihash: bytes, peers: set[PeerID]) -> None:
+        """These peers were told of a want that is over."""
+        self._recent[multihash] = self._recent.get(multihash, set()) | peers
+        self._recent.move_to_end(multihash)
+        if len(self._recent) > self._capacity:
+            self._recent.popitem(last=False)
+
+    def knows(self, multihash: bytes) -> bool:
+        """Whether the block was wanted lately."""
+        return multihash in self._recent
+
+    def forgive(self, multihash: bytes, peer: PeerID) -> bool:
+        """Whether this answer of a peer is merely late."""
+        peers = self._recent.get(multihash)
+        if peers is None or peer not in peers:
+            return False
+        peers.discard(peer)
+        return True
