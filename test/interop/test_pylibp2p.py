@@ -108,12 +108,18 @@ def test_they_ping_us(pylibp2p: PyLibp2p, tmp_path: Path) -> None:
     run(tmp_path, body)
 
 
-def test_connections_come_and_go(pylibp2p: PyLibp2p, tmp_path: Path) -> None:
+def test_our_connections_come_and_go(pylibp2p: PyLibp2p, tmp_path: Path) -> None:
     async def body(node: Node) -> None:
         for _ in range(5):
             await node.connect(pylibp2p.address)
             assert await exchange(node, pylibp2p.peer_id, ECHO, b"again") == b"again"
             await node.disconnect(PeerID.parse(pylibp2p.peer_id))
+
+    run(tmp_path, body)
+
+
+def test_their_connections_come_and_go(pylibp2p: PyLibp2p, tmp_path: Path) -> None:
+    async def body(node: Node) -> None:
         node.handle(OURS, reverse)
         for _ in range(5):
             await in_thread(pylibp2p.connect, node.addresses()[0])
