@@ -7,7 +7,7 @@ block is the one that names it, and a false block is one that nobody wanted.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import trio
 
@@ -56,6 +56,9 @@ class Unwanted(NamedTuple):
     size: int
 
 
+Checked: TypeAlias = tuple[list[Arrived], list[Unwanted], int]  # the last is what the batch cost
+
+
 class Ingest:
     """The queue between the streams and the store.
 
@@ -73,6 +76,7 @@ class Ingest:
         self._done = done
         self._queue: list[Arrival] = []
         self._held = 0  # bytes in the queue and under work
+        self._fresh: set[bytes] = set()  # multihashes that were checked and are being stored
         self._filled = trio.Event()
         self._drained = trio.Event()
 
@@ -88,19 +92,25 @@ class Ingest:
         self._filled.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await self._filled.wait()
-            while self._queue:
-                batch = self._take()
-                arrived, unwanted = await trio.to_thread.run_sync(self._work, batch)
-                self._held -= sum(arrival.cost for arrival in batch)
-                del batch
-                self._drained.set()
-                self._drained = trio.Event()
-                self._done(arrived, unwanted)
-                del arrived, unwanted
-            self._filled = trio.Event()
+        """Work until cancelled: one batch is hashed while the one before it is stored."""
+        send, receive = trio.open_memory_channel[Checked](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._store_checked, receive)
+            while True:
+                await self._filled.wait()
+                self._filled = trio.Event()
+                while self._queue:
+                    await send.send(await trio.to_thread.run_sync(self._check, self._take()))
+
+    async def _store_checked(self, checked: trio.MemoryReceiveChannel[Checked]) -> None:
+        async for arrived, unwanted, cost in checked:
+            stored = await trio.to_thread.run_sync(self._store_all, arrived)
+            self._held -= cost
+            self._drained.set()
+            self._drained = trio.Event()
+            self._done(stored, unwanted)
+            self._fresh.difference_update(item.cid.multihash for item in stored)
+            del arrived, stored, unwanted
 
     def _take(self) -> list[Arrival]:
         size = count = 0
@@ -115,10 +125,10 @@ class Ingest:
 
     # --- on the worker thread -----------------------------------------------------------------------------------------
 
-    def _work(self, batch: list[Arrival]) -> tuple[list[Arrived], list[Unwanted]]:
+    def _check(self, batch: list[Arrival]) -> Checked:
         arrived: list[Arrived] = []
         unwanted: list[Unwanted] = []
-        fresh: set[bytes] = set()
+        fresh = self._fresh
         for peer, prefix, data, at, _ in batch:
             size = memoryview(data).nbytes
             cid = _name(prefix, data)
@@ -127,7 +137,7 @@ class Ingest:
                 arrived.append(Arrived(peer, cid, data, size, at))
             else:
                 unwanted.append(Unwanted(peer, b"" if cid is None else cid.multihash, size))
-        return self._store_all(arrived), unwanted
+        return arrived, unwanted, sum(arrival.cost for arrival in batch)
 
     def _store_all(self, arrived: list[Arrived]) -> list[Arrived]:
         error = self._put(arrived)
