@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import (
     WRITE_STALL_SECONDS,
-    YAMUX_ACCEPT_BACKLOG,
     YAMUX_CLOSE_SECONDS,
     YAMUX_DISCARD_BYTES,
-    YAMUX_INITIAL_WINDOW,
-    YAMUX_MAX_CONNECTION_BUFFER,
     YAMUX_MAX_CONTROL_BYTES,
-    YAMUX_MAX_STREAMS_IN,
-    YAMUX_MAX_WINDOW,
     YAMUX_PING_TIMEOUT,
-    YAMUX_RTT_FLOOR,
 )
 from ipfs_kit_py.core.errors import ProtocolViolation
 from ipfs_kit_py.net.yamux_pings import Pings
@@ -40,22 +34,13 @@ from ipfs_kit_py.net.yamux_send import (
     WINDOW_UPDATE,
     Outbox,
 )
-from ipfs_kit_py.net.yamux_stream import Event, Kind, Statistics, StreamState
+from ipfs_kit_py.net.yamux_stream import Event, Kind
+from ipfs_kit_py.net.yamux_table import StreamTable
 
 if TYPE_CHECKING:
-    from ipfs_kit_py.net.yamux_stream import Write
+    from ipfs_kit_py.net.yamux_stream import Statistics, StreamState, Write
 
-__all__ = [
-    "INTERNAL_ERROR",
-    "NORMAL",
-    "PROTOCOL",
-    "PROTOCOL_ERROR",
-    "Event",
-    "Kind",
-    "Statistics",
-    "StreamState",
-    "Yamux",
-]
+__all__ = ["INTERNAL_ERROR", "NORMAL", "PROTOCOL", "PROTOCOL_ERROR", "Kind", "Yamux"]
 
 PROTOCOL = "/yamux/1.0.0"
 NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = 0, 1, 2
@@ -66,24 +51,14 @@ class Yamux:
 
     def __init__(self, *, client: bool, now: float) -> None:
         """``client`` is the side that dialled: its streams have odd numbers."""
-        self._next_id = 1 if client else 2
-        self._streams: dict[int, StreamState] = {}
-        self._unborn: set[StreamState] = set()  # ours, before their first frame
-        self._closing: dict[StreamState, None] = {}  # closed here, not yet by the remote; the oldest first
+        self._table = StreamTable(client=client)
         self._events: list[Event] = []
-        self._outbox = Outbox(self._born, self._settle)
+        self._outbox = Outbox(self._table.born, self._settle)
         # receiving: a header that is not whole yet, or a payload that is not
         self._head = bytearray()
         self._left = 0
         self._sink: StreamState | None = None
         self._sink_fin = False
-        # sums
-        self._inbound = 0
-        self._waiting = 0  # inbound, not accepted
-        self._unacked = 0  # outbound, not acknowledged
-        self._stale_credit = 0  # what the remote may still have sent to streams that are gone
-        self.unread = 0
-        self._granted = 0
         # life
         self._pings = Pings(now)
         self.headers = 0  # frames received: what they cost, besides their bytes
@@ -148,12 +123,12 @@ class Yamux:
             raise ProtocolViolation("a yamux stream frame without a stream")
         if flags & SYN:
             self._on_syn(stream_id)
-        stream = self._streams.get(stream_id)
+        stream = self._table.live.get(stream_id)
         if stream is None:
             self._on_stale(kind, length)
             return
         if flags & ACK:
-            self._acknowledged(stream)
+            self._table.acknowledged(stream)
         if kind == DATA:
             if length > stream.credit:
                 raise ProtocolViolation(f"{length} bytes on a yamux stream whose window has {stream.credit}")
@@ -176,28 +151,18 @@ class Yamux:
             self._finished(stream)
 
     def _on_syn(self, stream_id: int) -> None:
-        if stream_id % 2 == self._next_id % 2:
-            raise ProtocolViolation(f"the remote opened the yamux stream {stream_id}, a number of ours")
-        if stream_id in self._streams:
-            raise ProtocolViolation(f"the remote opened the yamux stream {stream_id} twice")
-        full = self._inbound >= YAMUX_MAX_STREAMS_IN or self._waiting >= YAMUX_ACCEPT_BACKLOG
-        if full or self.local_gone:
-            self._stale_credit += YAMUX_INITIAL_WINDOW
+        stream = self._table.take_in(stream_id, self._pings.heard_at, closed=self.local_gone)
+        if stream is None:
             self._outbox.control(WINDOW_UPDATE, RST, stream_id, 0)
-            return
-        stream = StreamState(stream_id, outbound=False, now=self._pings.heard_at)
-        self._streams[stream_id] = stream
-        self._inbound += 1
-        self._waiting += 1
-        self._granted += stream.target
-        self._events.append(Event(Kind.OPENED, stream))
+        else:
+            self._events.append(Event(Kind.OPENED, stream))
 
     def _on_stale(self, kind: int, length: int) -> None:
         """A frame for a stream that is gone: it may have been on its way. No more can have been than its window had."""
         if kind == DATA:
-            if length > self._stale_credit:
+            if length > self._table.stale_credit:
                 raise ProtocolViolation(f"{length} bytes for a yamux stream that is not open")
-            self._stale_credit -= length
+            self._table.stale_credit -= length
             self._left = length
             self._sink = None
 
@@ -218,12 +183,12 @@ class Yamux:
                 self.reset(stream, "nobody reads it any more")
             return
         stream.deliver(data, at, size)
-        self.unread += size
+        self._table.unread += size
         if not stream.announced:
             stream.announced = True
             self._events.append(Event(Kind.READABLE, stream))
-        if self.unread > YAMUX_MAX_CONNECTION_BUFFER:
-            worst = max(self._streams.values(), key=_unread)
+        worst = self._table.greediest()
+        if worst is not None:
             self.reset(worst, "too many bytes of this connection are unread")
             self._events.append(Event(Kind.RESET, worst))
 
@@ -237,40 +202,34 @@ class Yamux:
             self._events.append(Event(Kind.READABLE, stream))
         self._settle(stream)
 
-    def _acknowledged(self, stream: StreamState) -> None:
-        if stream.outbound and not stream.acked:
-            stream.acked = True
-            self._unacked -= 1
-
     @property
     def rtt(self) -> float | None:
         """Smoothed round trip in seconds."""
         return self._pings.rtt
 
+    @property
+    def unread(self) -> int:
+        """Bytes received that nobody has read, of all streams."""
+        return self._table.unread
+
     # --- commands -----------------------------------------------------------------------------------------------------
     @property
     def can_open(self) -> bool:
         """Whether another stream may be opened now: the remote keeps a bounded number that it has not acknowledged."""
-        return self._unacked < YAMUX_ACCEPT_BACKLOG
+        return self._table.can_open
 
     def open(self, now: float) -> StreamState:
         """A new stream; its first bytes open it at the remote."""
-        stream = StreamState(0, outbound=True, now=now)
-        self._unborn.add(stream)
-        self._unacked += 1
-        self._granted += stream.target
-        return stream
+        return self._table.open(now)
 
     @property
     def is_finishing(self) -> bool:
         """Whether an inbound stream that the remote has ended is still being served."""
-        return any(item.fin_received and not (item.outbound or item.fin_wanted) for item in self._streams.values())
+        return self._table.is_finishing
 
     def accept(self, stream: StreamState) -> None:
         """The inbound stream has found its handler: it no longer counts as waiting."""
-        if not stream.accepted and not stream.gone:
-            stream.accepted = True
-            self._waiting -= 1
+        self._table.accept(stream)
 
     def send(self, stream: StreamState, write: Write, now: float) -> None:
         """Queue bytes behind those that wait already. On a stream that is gone they are dropped at once."""
@@ -294,16 +253,16 @@ class Yamux:
     def close_read(self, stream: StreamState, now: float) -> None:
         """Nobody reads any more: what has come is dropped, and a little that may still come is taken and dropped."""
         stream.read_closed = True
-        self._drop_unread(stream)
+        self._table.drop_unread(stream)
         self._outbox.updates.pop(stream, None)
         if not stream.gone and not stream.fin_received:
             stream.closed_at = now
-            self._closing[stream] = None
+            self._table.closing[stream] = None
 
     def reset(self, stream: StreamState, reason: str) -> None:
         """Drop the stream, both ways; the remote is told where it knows of it."""
         if stream.gone:
-            self._drop_unread(stream)
+            self._table.drop_unread(stream)
             return
         if stream.id:
             self._outbox.control(WINDOW_UPDATE, RST, stream.id, 0)
@@ -312,7 +271,7 @@ class Yamux:
     def consumed(self, stream: StreamState, size: int, now: float) -> bool:
         """The driver took ``size`` bytes of the chunks. True where a window update is now waiting to go."""
         stream.unread -= size
-        self.unread -= size
+        self._table.unread -= size
         if not stream.unread:
             stream.kept_up = True
         if stream.gone or stream.fin_received or stream.read_closed:
@@ -320,7 +279,7 @@ class Yamux:
         if (stream.target - stream.unread - stream.credit) * 2 < stream.target:
             return False
         if stream not in self._outbox.updates:
-            self._tune(stream, now)
+            self._table.widen(stream, now, self.rtt)
             self._outbox.updates[stream] = None
         return True
 
@@ -339,7 +298,7 @@ class Yamux:
 
     def close(self, reason: str) -> list[StreamState]:
         """The connection is gone: every stream is, and what waited to be sent is dropped. Returns the streams."""
-        streams = [*self._streams.values(), *self._unborn]
+        streams = self._table.all()
         for stream in streams:
             self._remove(stream, reason)
         self._outbox.clear()
@@ -362,27 +321,7 @@ class Yamux:
         """The writes whose last bytes the last ``gather`` returned."""
         return self._outbox.take_sealed()
 
-    def _born(self, stream: StreamState) -> None:
-        """The first frame of a stream of ours leaves: from now on it has a number, and the numbers leave in order."""
-        if self._next_id > MAX_U32:
-            raise ProtocolViolation("the connection's stream numbers are used up")
-        stream.id = self._next_id
-        self._next_id += 2
-        self._unborn.discard(stream)
-        self._streams[stream.id] = stream
-
-    # --- windows, ends ------------------------------------------------------------------------------------------------
-    def _tune(self, stream: StreamState, now: float) -> None:
-        """Double the window where half of it was used up within four round trips by a reader that keeps up."""
-        quick = now - stream.epoch <= 4 * max(self.rtt or 0.0, YAMUX_RTT_FLOOR)
-        stream.epoch = now
-        wider = min(stream.target * 2, YAMUX_MAX_WINDOW)
-        more = wider - stream.target
-        keeps_up, stream.kept_up = stream.kept_up, not stream.unread
-        if quick and keeps_up and self._granted + more <= YAMUX_MAX_CONNECTION_BUFFER:
-            stream.target = wider
-            self._granted += more
-
+    # --- ends ---------------------------------------------------------------------------------------------------------
     def _settle(self, stream: StreamState) -> None:
         """Forget a stream that both sides have closed."""
         if stream.fin_sent and stream.fin_received:
@@ -391,7 +330,7 @@ class Yamux:
     def _remove(self, stream: StreamState, reason: str) -> None:
         stream.reset = True
         stream.reason = reason
-        self._drop_unread(stream)
+        self._table.drop_unread(stream)
         self._forget(stream)
         writes = list(stream.writes)
         stream.writes.clear()
@@ -400,33 +339,15 @@ class Yamux:
             write.finish(dropped=True)
 
     def _forget(self, stream: StreamState) -> None:
-        if stream.gone:
-            return
-        stream.gone = True
-        self._unborn.discard(stream)
-        self._streams.pop(stream.id, None)
-        self._closing.pop(stream, None)
         self._outbox.updates.pop(stream, None)
-        self._granted -= stream.target
-        self._stale_credit += stream.credit
-        if stream.outbound:
-            self._acknowledged(stream)
-            return
-        self._inbound -= 1
-        if not stream.accepted:
-            self._waiting -= 1
-
-    def _drop_unread(self, stream: StreamState) -> None:
-        self.unread -= stream.unread
-        stream.unread = 0
-        stream.chunks.clear()
+        self._table.forget(stream)
 
     # --- time ---------------------------------------------------------------------------------------------------------
     def deadline(self) -> float:
         """When ``on_timeout`` has something to do."""
         due = self._pings.deadline()
-        if self._closing:
-            first = next(iter(self._closing)).closed_at
+        if self._table.closing:
+            first = next(iter(self._table.closing)).closed_at
             due = min(due, (first or 0.0) + YAMUX_CLOSE_SECONDS)
         return due
 
@@ -437,7 +358,7 @@ class Yamux:
         number = self._pings.start_if_due(now)
         if number is not None:
             self._outbox.control(PING, SYN, 0, number)
-        for stream in list(self._closing):
+        for stream in list(self._table.closing):
             if now - (stream.closed_at or 0.0) < YAMUX_CLOSE_SECONDS:
                 break
             self.reset(stream, "the remote did not close it")
@@ -445,20 +366,15 @@ class Yamux:
         return None
 
     def _reset_stalled(self, now: float) -> None:
-        waiting = [item for item in self._streams.values() if item.queued]
+        waiting = [item for item in self._table.live.values() if item.queued]
         for stream in [item for item in waiting if now - item.progress_at >= WRITE_STALL_SECONDS]:
             self.reset(stream, f"the remote took nothing for {WRITE_STALL_SECONDS:.0f} s")
             self._events.append(Event(Kind.RESET, stream))
 
     def statistics(self) -> Statistics:
         """Counts as they are now."""
-        outbound = len(self._streams) + len(self._unborn) - self._inbound
-        return Statistics(self._inbound, outbound, self._waiting, self.unread, self._granted, self.rtt)
+        return self._table.statistics(self.rtt)
 
     def __repr__(self) -> str:
         state = "gone" if self.local_gone or self.remote_gone else "open"
-        return f"<Yamux {state}, {len(self._streams)} streams, {self.unread} bytes unread, rtt {self.rtt}>"
-
-
-def _unread(stream: StreamState) -> int:
-    return stream.unread
+        return f"<Yamux {state}, {len(self._table.live)} streams, {self.unread} bytes unread, rtt {self.rtt}>"
