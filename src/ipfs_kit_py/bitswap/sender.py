@@ -110,25 +110,28 @@ class Sender:
         return stream
 
     async def _watch(self, stream: Stream) -> None:
-        """Nothing is ever answered on this stream, but its end shows here before the next message is written to it.
+        """Nothing is ever answered on this stream, but its loss shows here before the next message is written to it.
 
-        A peer may end idle streams (Helia does after seconds) and remember what it was told; only a message that was
-        just sent is in doubt.
+        Helia closes its half at once, which is no loss, and resets the stream after seconds without a message; it
+        remembers what it was told, so that only a message that was just sent is in doubt.
         """
         try:
             while await stream.read(1024):
                 pass  # against the protocol, and harmless
+            await stream.wait_reset()
         except NotSupported:
             self._refused(self._peer)
             return
         except IPFSKitError as error:
             logger.debug("the stream of wants to %s ended: %s", self._peer, error)
-        if stream is self._stream:
-            self._drop()
-            if trio.current_time() - self._opened_at > MAX_PAUSE_SECONDS:
-                self._pause = WANT_TIMEOUT_MIN  # it was a good stream
-            if trio.current_time() - self._written_at < DOUBT_SECONDS:
-                await self._retell()
+        if stream is not self._stream:
+            return  # it was dropped here
+        self._drop()
+        now = trio.current_time()
+        if now - self._opened_at > MAX_PAUSE_SECONDS:
+            self._pause = WANT_TIMEOUT_MIN  # it was a good stream
+        if now - self._written_at < DOUBT_SECONDS:
+            await self._retell()
 
     async def _retell(self) -> None:
         await trio.sleep(self._pause)

@@ -66,6 +66,10 @@ class Stream(Protocol):
         """Drop the stream at once, both ways."""
         ...
 
+    async def wait_reset(self) -> None:
+        """Wait until the stream is lost: reset by either side, or with its connection."""
+        ...
+
 
 class Connection(Protocol):
     """One authenticated, multiplexed connection."""

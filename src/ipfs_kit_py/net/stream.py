@@ -314,5 +314,9 @@ class MuxedStream:
     def reset(self) -> None:
         self._fail("reset here")
 
+    async def wait_reset(self) -> None:
+        while not self.state.reset:
+            await self._changed.park()
+
     def __repr__(self) -> str:
         return f"<MuxedStream {self.protocol or 'negotiating'} {'to' if self.outbound else 'from'} {self.peer_id}>"
