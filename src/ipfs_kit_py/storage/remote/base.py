@@ -107,7 +107,7 @@ class RemoteTier(Protocol):
 
 
 async def retried(work: Callable[[], Awaitable[T]], rng: random.Random, *, seconds: float, what: str) -> T:
-    """Do ``work``, again after ``Transient`` failures, all within ``seconds``; then ``TimedOut`` or the last failure."""
+    """Do ``work``, again after ``Transient`` failures, within ``seconds``; then ``TimedOut`` or the last failure."""
     failure: Transient | None = None
     with trio.move_on_after(seconds):
         for attempt in range(RETRIES + 1):
