@@ -200,10 +200,12 @@ COMMP_SEGMENT_SECONDS = 60.0  # wait for one segment of 4 MiB: a thousand times 
 API_ANSWER_BYTES = 8 * MIB  # one JSON answer: a page of 1,000 pins with 20 addresses each has about 2 MiB
 API_ERROR_CHARS = 300  # of a server's own words in an error
 API_SECONDS = 30.0  # one request with its answer, tried again within it
+API_MAX_CONNECTIONS = 8  # to one service at once
 API_PROGRESS_BYTES = 64 * KIB  # a stream that brings less in the time of one request is given up
+API_UPLOAD_FLOOR = 64 * KIB  # bytes a second: an upload slower than that, repetitions included, is given up
 API_UPLOAD_CHUNK = 256 * KIB  # bytes read from the disk at a time for an upload
-PIN_PAGE = 100  # pins asked for at once; the specification allows 1,000
-PIN_MAX_PAGES = 1000  # of one listing
+PIN_PAGE = 1000  # pins asked for at once: the specification's own limit
+PIN_MAX_PAGES = 100  # of one listing: 100,000 pins are about 100 MB
 PIN_MAX_DELEGATES = 20  # addresses taken from one answer: the specification's own limit
 PIN_MAX_NAME = 255  # characters of a pin's name: the specification's own limit
 POLL_SECONDS, POLL_MAX_SECONDS = 1.0, 30.0  # between questions about something that goes on; doubles
@@ -212,7 +214,6 @@ PIECE_MAX_BYTES = 1_065_353_216  # likewise: 1 GiB less fr32 padding
 PIECES_PER_CALL = 40  # added to a data set at once: the contract's limit on events
 PIECES_PER_DAG = 4096  # of one DAG: 4 TiB of the largest
 PDP_EXTRA_BYTES = 8 * KIB  # signed data of one call; servers take 4 KiB for a data set's creation
-PDP_SET_PIECES = 100_000  # entries read of one data set's description
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
