@@ -211,9 +211,11 @@ PIN_MAX_NAME = 255  # characters of a pin's name: the specification's own limit
 POLL_SECONDS, POLL_MAX_SECONDS = 1.0, 30.0  # between questions about something that goes on; doubles
 PIECE_MIN_BYTES = 127  # of a payload that a PDP server takes
 PIECE_MAX_BYTES = 1_065_353_216  # likewise: 1 GiB less fr32 padding
+PIECE_PARKED_BLOCKS = 1_000_000  # of an archive, met before what links to them: about 200 MB, their bytes on the disk
+PIECE_POP_BYTES = 4 * MIB  # of blocks of an archive given out at once
 PIECES_PER_CALL = 40  # added to a data set at once: the contract's limit on events
 PIECES_PER_DAG = 4096  # of one DAG: 4 TiB of the largest
-PDP_EXTRA_BYTES = 8 * KIB  # signed data of one call; servers take 4 KiB for a data set's creation
+PDP_EXTRA_BYTES = 64 * KIB  # signed data of one call: 40 pieces with their metadata take 20 KiB
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers

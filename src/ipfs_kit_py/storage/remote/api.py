@@ -7,7 +7,7 @@ are sent: a compressed answer, which could grow without bound, is refused.
 from __future__ import annotations
 
 import json
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -104,7 +104,9 @@ class Api:
         await self._client.aclose()
 
     def url(self, path: str) -> httpx.URL:
-        """The address of a path below the base; it may bring a query."""
+        """The address of a path below the base; the base itself for none."""
+        if not path:
+            return self.base
         return httpx.URL(f"{str(self.base).rstrip('/')}/{path.lstrip('/')}")
 
     async def call(
@@ -175,12 +177,18 @@ class Api:
         url = self.url(path)
         if params:
             url = url.copy_merge_params(params)
+        if body is None and value is None:
+            return self._client.build_request(method, url)
+        source: AsyncIterator[bytes]
         if body is None:
-            return self._client.build_request(method, url, json=value)
-        headers = {"Content-Type": "application/octet-stream"}
-        if size is not None:
-            headers["Content-Length"] = str(size)
-        return self._client.build_request(method, url, content=body(), headers=headers)
+            data = json.dumps(value).encode()
+            kind, size, source = "application/json", len(data), _Once(data)
+        else:
+            kind, source = "application/octet-stream", body()
+        headers = {"Content-Type": kind, "Content-Length": str(size)}
+        request = self._client.build_request(method, url, headers=headers)
+        request.stream = _Upload(source)
+        return request
 
     def _judge(self, response: httpx.Response, body: bytes, again: bool) -> None:
         """Raise where the answer is not of status 2xx."""
@@ -206,6 +214,32 @@ class Api:
             text = text.replace(self._token, "…")
         text = printable(" ".join(text.split()))[:API_ERROR_CHARS]
         return f": {text}" if text else ""
+
+
+class _Once:
+    """One piece of a body. No generator: httpx leaves those open where a request fails, which trio complains of."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> _Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._data:
+            raise StopAsyncIteration
+        data, self._data = self._data, b""
+        return data
+
+
+class _Upload(httpx.AsyncByteStream):
+    """A body that is sent as it is read."""
+
+    def __init__(self, source: AsyncIterator[bytes]) -> None:
+        self._source = source
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._source
 
 
 class _Open:
@@ -236,17 +270,25 @@ class _Open:
 
     async def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """The body as it comes; it must get on by ``API_PROGRESS_BYTES`` in the time of one request."""
-        deadline, since = trio.current_time() + self._api.seconds, 0
-        async with aclosing(response.aiter_raw()) as source:  # type: ignore[type-var]
+        left, since = self._api.seconds, 0
+        source = response.aiter_raw()
+        try:
             while True:
-                with self._mapped(), trio.fail_at(deadline):
+                started = trio.current_time()
+                with self._mapped(), trio.fail_after(max(left, 0.0)):
                     chunk = await anext(source, b"")
                 if not chunk:
                     return
                 since += len(chunk)
+                left -= trio.current_time() - started  # what a slow caller takes does not count
                 if since >= API_PROGRESS_BYTES:
-                    deadline, since = trio.current_time() + self._api.seconds, 0
+                    left, since = self._api.seconds, 0
                 yield chunk
+        finally:
+            await response.aclose()
+            with suppress(httpx.HTTPError, httpx.StreamError):
+                async for _chunk in source:
+                    pass  # what is left in buffers: then httpx's own generators, which trio wants ended, meet the end
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:

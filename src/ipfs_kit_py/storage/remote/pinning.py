@@ -69,7 +69,7 @@ class PinningTier:
     ``origins`` gives our own multiaddrs with peer id at the time of a ``put``; ``connect`` is then called with the
     service's delegates, to be dialled at best effort (its failures are the caller's to swallow). ``wait`` is how long
     ``put`` waits for the service to be done, in seconds; what is not done by then is ``pinning`` or ``queued``.
-    ``meta`` goes with every pin.
+    ``poll`` is the first pause between questions, in seconds; it doubles. ``meta`` goes with every pin.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class PinningTier:
         connect: Callable[[Sequence[str]], Awaitable[object]] | None = None,
         meta: Mapping[str, str] | None = None,
         wait: float = 60.0,
+        poll: float = POLL_SECONDS,
         seconds: float = API_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class PinningTier:
         self._connect = connect
         self._meta = dict(meta or {})
         self._wait = wait
+        self._poll = poll
 
     def __repr__(self) -> str:
         return f"<PinningTier {self._name} at {self._api.base}>"
@@ -203,7 +205,7 @@ class PinningTier:
 
     async def _settled(self, found: PinRequest) -> PinRequest:
         """The pin when it is done, or as it is when the wait is over."""
-        pause = POLL_SECONDS
+        pause = self._poll
         with trio.move_on_after(self._wait):
             while found.state in _PENDING:
                 await trio.sleep(pause)
