@@ -16,7 +16,13 @@ import httpx
 import trio
 
 from ipfs_kit_py.core.cid import Block
-from ipfs_kit_py.core.config import API_SECONDS, MAX_PLAN_LINKS, PIECE_PARKED_BLOCKS, PIECE_POP_BYTES
+from ipfs_kit_py.core.config import (
+    API_PROGRESS_BYTES,
+    API_SECONDS,
+    MAX_PLAN_LINKS,
+    PIECE_PARKED_BLOCKS,
+    PIECE_POP_BYTES,
+)
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, IPFSKitError, NotFound
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.dag import codecs
@@ -91,7 +97,7 @@ class PieceSource:
                 if at < piece.payload:
                     raise Transient(f"{self.host} gave {at} of the {piece.payload} bytes of {piece}")
             except Transient as error:
-                failed = 1 if at > begun else failed + 1
+                failed = 1 if at - begun >= API_PROGRESS_BYTES else failed + 1  # a trickle is none
                 if failed > RETRIES:
                     raise
                 pause = RETRY_BASE_SECONDS * (1 << failed) * (1 + self._rng.random())
