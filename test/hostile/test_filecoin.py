@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, NotFound, TimedOut
 from ipfs_kit_py.dag import car
@@ -228,7 +229,7 @@ def test_one_that_stalls_or_trickles_is_given_up() -> None:
     async def trickle() -> AsyncGenerator[bytes, None]:
         for at in range(len(HONEST)):
             yield HONEST[at : at + 1]
-            await trio.sleep(0.002)
+            await trio.lowlevel.checkpoint()
 
     async def slow(request: Request) -> Reply:
         return Reply(200, trickle())
@@ -247,16 +248,18 @@ def test_one_that_stalls_or_trickles_is_given_up() -> None:
 
 
 def test_what_a_slow_reader_takes_does_not_count() -> None:
+    clock = MockClock()
+
     async def work(world: World) -> None:
         world.provider.pieces[str(PIECE)] = HONEST
         world.tier.know(Deposit(ROOT, (PIECE,)))
         count = 0
         async for _block in world.tier.get_dag(ROOT):
             count += 1
-            await trio.sleep(0.05)
+            clock.jump(4.0)
         assert count == len(BLOCKS)
 
-    run(work, seconds=0.5)
+    run(work, seconds=5.0, clock=clock)
 
 
 # --- uploads ----------------------------------------------------------------------------------------------------------

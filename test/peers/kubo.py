@@ -239,9 +239,9 @@ class Kubo:
         """A CARv1 of the whole DAG."""
         return self.rpc("dag/export", cid, progress=False)
 
-    def dag_import(self, car: bytes) -> list[str]:
-        """Store a CAR's blocks; its roots."""
-        rows = self.lines("dag/import", body=_form([_Part("path", "application/octet-stream", [car])]), pin_roots=True)
+    def dag_import(self, car: bytes, *, pin: bool = True) -> list[str]:
+        """Store a CAR's blocks; its roots where they are pinned, which waits for blocks that it lacks."""
+        rows = self.lines("dag/import", body=_form([_Part("path", "application/octet-stream", [car])]), pin_roots=pin)
         return [row["Root"]["Cid"]["/"] for row in rows if "Root" in row]
 
     def collect(self) -> None:

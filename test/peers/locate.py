@@ -1,7 +1,8 @@
 """Where the real peers are: an environment variable each, else the folder that ``scripts/install-peers`` fills.
 
-``KUBO_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``. While an installation runs it holds a
-lock on the folder, and a look-up waits for its end: so a long build may run beside the tests that do not need it.
+``KUBO_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``. While an installation
+runs it holds a lock on the folder, and a look-up waits for its end: so a long build may run beside the tests that do
+not need it.
 """
 
 from __future__ import annotations
@@ -64,3 +65,8 @@ def helia() -> tuple[Path, Path]:
 def pylibp2p() -> Path:
     """The Python of the environment that py-libp2p is installed in (not resolved: a venv is known by its link)."""
     return _find("PYLIBP2P_PYTHON", "pylibp2p/bin/python")
+
+
+def anvil() -> Path:
+    """The binary of anvil, an Ethereum node for tests."""
+    return _find("ANVIL_BIN", "anvil/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")

@@ -12,6 +12,7 @@ import itertools
 import re
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.errors import InvalidCID
@@ -374,12 +375,16 @@ class PinServer:
             for row in reversed(self.rows.values())
             if row["status"] in states
             and (cids is None or row["pin"]["cid"] in cids)
-            and row["created"] < query.get("before", "9")
+            and time_of(row["created"]) < time_of(query.get("before", "9999-01-01T00:00:00Z"))
         ]
         return reply_json({"count": len(rows), "results": rows[: int(query.get("limit", "10"))]})
 
 
 DELEGATE = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWHFrmLWTTDD4NodngtRMEVYgxrsDMp4F9iSwYntZ9WjHa"
+
+
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def quoted(request: str) -> str:

@@ -20,6 +20,8 @@ from test.remote.loopback import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from trio.abc import Clock
+
 KEEPER = "0x" + "0a" * 20
 TERMS = Terms(KEEPER)
 
@@ -67,9 +69,14 @@ async def world(
             await tier.aclose()
 
 
-def run(work: Callable[[World], Awaitable[None]], provider: PdpServer | None = None, **options: Any) -> None:
+def run(
+    work: Callable[[World], Awaitable[None]],
+    provider: PdpServer | None = None,
+    clock: Clock | None = None,
+    **options: Any,
+) -> None:
     async def main() -> None:
         async with world(provider, **options) as found:
             await work(found)
 
-    trio.run(main)
+    trio.run(main, clock=clock)

@@ -346,7 +346,7 @@ def test_an_answer_that_never_comes_or_trickles_times_out() -> None:
     async def trickle() -> AsyncGenerator[bytes, None]:
         while True:
             yield b" "
-            await trio.sleep(0.01)
+            await trio.lowlevel.checkpoint()
 
     async def slow(request: Request) -> Reply:
         return Reply(200, trickle())
