@@ -458,3 +458,23 @@ def test_the_token_is_nowhere_to_be_seen() -> None:
     assert isinstance(error, BackendError)
     for text in (str(error), repr(world.tier), repr(world.store), repr(world.store.api)):
         assert "a-secret-token" not in text
+
+
+def test_one_block_is_not_sought_through_a_whole_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_FIRST_BYTES", 50_000)
+    backwards = archive(BLOCKS[::-1])
+    piece = piece_of(backwards)
+
+    async def work(world: World) -> None:
+        world.provider.pieces[str(piece)] = backwards
+        world.tier.know(Deposit(ROOT, (piece,)))
+        with pytest.raises(NotFound, match="does not begin"):
+            await world.tier.get(ROOT)
+        world.provider.pieces[str(PIECE)] = HONEST
+        world.tier.know(Deposit(ROOT, (PIECE,)))
+        assert await world.tier.get(ROOT) == BLOCKS[0].data
+        world.provider.pieces[str(PIECE)] = flipped(200)
+        with pytest.raises(HashMismatch):
+            await world.tier.get(ROOT)
+
+    run(work)

@@ -212,6 +212,7 @@ POLL_SECONDS, POLL_MAX_SECONDS = 1.0, 30.0  # between questions about something 
 PIECE_MIN_BYTES = 127  # of a payload that a PDP server takes
 PIECE_MAX_BYTES = 1_065_353_216  # likewise: 1 GiB less fr32 padding
 PIECE_PARKED_BLOCKS = 1_000_000  # of an archive, met before what links to them: about 200 MB, their bytes on the disk
+PIECE_FIRST_BYTES = 16 * MIB  # read of a piece for one block, which is its root: archives begin with it
 PIECE_POP_BYTES = 4 * MIB  # of blocks of an archive given out at once
 PIECES_PER_CALL = 40  # added to a data set at once: the contract's limit on events
 PIECES_PER_DAG = 4096  # of one DAG: 4 TiB of the largest

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID, Block
     from ipfs_kit_py.storage.remote.base import RemoteTier
     from ipfs_kit_py.storage.remote.chain import Chain
-    from ipfs_kit_py.storage.remote.commp import Piece
     from ipfs_kit_py.storage.remote.pieces import PieceSource
 
 _FAILED = (NotFound, BackendError, HashMismatch, TimedOut)  # of one way: the next may do better
@@ -86,24 +86,22 @@ class FilecoinTier:
 
     # --- reading ------------------------------------------------------------------------------------------------------
     async def get(self, cid: CID) -> bytes:
-        """One block, from the gateway; where that fails and the block is a root that was put, from its piece."""
+        """One block, from the gateway; where that fails and it is a root that was put, from the piece that begins with
+        it."""
         failure: IPFSKitError | None = None
         if self._gateway is not None:
             try:
                 return await self._gateway.get(cid)
             except _FAILED as error:
                 failure = error
-        for piece, source in self._ways(cid):
+        deposit = self.deposits.get(cid)
+        pieces = () if deposit is None else deposit.pieces[:1]
+        for piece, source in product(pieces, self._sources):
             try:
                 return await source.first(cid, piece)
             except _FAILED as error:
                 failure = error
         raise failure or self._nowhere(cid)
-
-    def _ways(self, root: CID) -> list[tuple[Piece, PieceSource]]:
-        deposit = self.deposits.get(root)
-        pieces = () if deposit is None else deposit.pieces
-        return [(piece, source) for piece in pieces for source in self._sources]
 
     def _nowhere(self, cid: CID) -> IPFSKitError:
         if not self.verbs & {"get"}:

@@ -20,6 +20,7 @@ from ipfs_kit_py.core.config import (
     API_PROGRESS_BYTES,
     API_SECONDS,
     MAX_PLAN_LINKS,
+    PIECE_FIRST_BYTES,
     PIECE_PARKED_BLOCKS,
     PIECE_POP_BYTES,
 )
@@ -185,8 +186,10 @@ class PieceSource:
             raise BackendError(f"{self.host}: the archive in {piece}: {error}") from None
 
     async def first(self, cid: CID, piece: Piece) -> bytes:
-        """One block, by reading a piece from its beginning until the block is there; ``NotFound``."""
+        """One block, by reading a piece from its beginning until the block is there; ``NotFound`` where it is not in
+        the first ``PIECE_FIRST_BYTES``."""
         reader = CarReader(verify=False)
+        size = 0
         async with aclosing(self.raw(piece)) as chunks:
             async for chunk in chunks:
                 try:
@@ -200,7 +203,10 @@ class PieceSource:
                                 f"{self.host}: block {cid} in {piece} is false", peer=self.host, expected=cid
                             )
                         return bytes(block.data)
-        raise NotFound(f"{self.host}: {piece} has no block {cid}", cid=cid)
+                size += len(chunk)
+                if size > PIECE_FIRST_BYTES:
+                    break
+        raise NotFound(f"{self.host}: {piece} does not begin with block {cid}", cid=cid)
 
 
 class Sieve:

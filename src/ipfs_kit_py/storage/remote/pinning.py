@@ -8,6 +8,7 @@ IPFS Cluster, Filecoin Pin and several companies speak it. Source: ipfs/pinning-
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -122,23 +123,26 @@ class PinningTier:
     async def put(self, root: CID, blocks: AsyncIterable[Block], *, label: str = "") -> Status:
         """Have the service fetch and keep a DAG. ``blocks`` are not read: they are offered by this node's peers.
 
-        A pin that is there or under way is not asked for again, one that failed is replaced.
+        A pin that is there or under way is not asked for again, one that failed is, and its old request removed.
         """
-        found = _best(await self.find(root))
-        if found is None:
-            found = await self._ask("pins", root, label)
-        elif found.state == "failed":
-            found = await self._ask(f"pins/{_quoted(found.request)}", root, label)
+        before = await self.find(root)
+        found = _best(before)
+        if found is None or found.state == "failed":
+            found = await self._ask(root, label)
+            for old in before:
+                if old.request != found.request:  # some services call a request by its CID
+                    await self._drop(old)
         if self._connect is not None and found.delegates and found.state in _PENDING:
             await self._connect(found.delegates)
         return _status(root, await self._settled(found))
 
     async def remove(self, root: CID) -> None:
         for found in await self.find(root):
-            try:
-                await self._api.call("DELETE", f"pins/{_quoted(found.request)}")
-            except NotFound:
-                continue
+            await self._drop(found)
+
+    async def _drop(self, found: PinRequest) -> None:
+        with suppress(NotFound):
+            await self._api.call("DELETE", f"pins/{_quoted(found.request)}")
 
     async def status(self, root: CID) -> Status:
         found = _best(await self.find(root))
@@ -189,7 +193,7 @@ class PinningTier:
         total = as_type(value.get("count"), int, answer.what)
         return [_request(row, answer.what) for row in rows[:PIN_PAGE]], total
 
-    async def _ask(self, path: str, root: CID, label: str) -> PinRequest:
+    async def _ask(self, root: CID, label: str) -> PinRequest:
         value: dict[str, Any] = {"cid": str(root)}
         if label:
             value["name"] = label[:PIN_MAX_NAME]
@@ -197,7 +201,7 @@ class PinningTier:
             value["origins"] = origins
         if self._meta:
             value["meta"] = self._meta
-        answer = await self._api.call("POST", path, value=value, again=False)
+        answer = await self._api.call("POST", "pins", value=value, again=False)
         found = _request(answer.json(), answer.what)
         if found.cid.multihash != root.multihash:
             raise BackendError(f"{self._name}: asked to pin {root}, it answers about {found.cid}")
