@@ -39,11 +39,13 @@ class PdpServer:
     sessions: dict[str, bytes | None] = field(default_factory=dict)
     data_sets: dict[int, dict[int, str]] = field(default_factory=dict)
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    arrive: int = 0  # questions after which a piece that was uploaded is taken in
     settle: bool = True  # whether transactions confirm at once
     verdict: bool = True  # and how
     extra: list[str] = field(default_factory=list)  # signed data that came, in order
     seen: list[str] = field(default_factory=list)  # requests that came, in order
     faults: dict[str, list[Callable[[Request], Awaitable[Reply]]]] = field(default_factory=dict)
+    _arriving: dict[str, int] = field(default_factory=dict)
     _count: Any = field(default_factory=lambda: itertools.count(1))
 
     async def __call__(self, request: Request) -> Reply:
@@ -114,6 +116,7 @@ class PdpServer:
         if piece != piece_of(taken):
             return Reply(400, b"Invalid request body: pieceCid does not match the calculated pieceCid")
         self.pieces[str(piece)] = taken
+        self._arriving[str(piece)] = self.arrive
         del self.sessions[session]
         return Reply(200)
 
@@ -121,7 +124,10 @@ class PdpServer:
         piece = parse_piece(request.query.get("pieceCid"))
         if piece is None:
             return Reply(400, b"Failed to parse CID")
-        return reply_json({"pieceCid": str(piece)}) if str(piece) in self.pieces else Reply(404, b"not found")
+        if self._arriving.get(str(piece)):
+            self._arriving[str(piece)] -= 1
+            return Reply(404, b"404 page not found")
+        return reply_json({"pieceCid": str(piece)}) if str(piece) in self.pieces else Reply(404, b"404 page not found")
 
     async def _state(self, request: Request, cid: str) -> Reply:
         if cid not in self.pieces:
@@ -158,7 +164,7 @@ class PdpServer:
         for row in rows:
             if [sub["subPieceCid"] for sub in row["subPieces"]] != [row["pieceCid"]]:
                 return Reply(400, b"provided PieceCid does not match generated PieceCid")
-            if row["pieceCid"] not in self.pieces:
+            if row["pieceCid"] not in self.pieces or self._arriving.get(row["pieceCid"]):
                 return Reply(400, b"Failed to process request: subPiece CID not found or does not belong to service")
         return [row["pieceCid"] for row in rows]
 

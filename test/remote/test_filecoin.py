@@ -87,6 +87,21 @@ def test_a_large_dag_is_several_pieces() -> None:
     run(work, piece_bytes=(8 << 20) + 4096)
 
 
+def test_a_piece_is_waited_for_until_it_is_taken_in() -> None:
+    """Before that it cannot be added to a data set."""
+
+    async def work(world: World) -> None:
+        assert (await world.tier.put(ROOT, stream(BLOCKS))).safe
+        assert world.provider.seen.count("GET /pdp/piece") == 5  # before the upload, four after it
+
+    async def never(world: World) -> None:
+        with pytest.raises(TimedOut, match="did not take in"):
+            await world.tier.put(ROOT, stream(BLOCKS))
+
+    run(work, PdpServer(arrive=3))
+    run(never, PdpServer(arrive=1000), wait=0.05)
+
+
 def test_putting_again_sends_and_adds_nothing() -> None:
     async def work(world: World) -> None:
         await world.tier.put(ROOT, stream(BLOCKS))

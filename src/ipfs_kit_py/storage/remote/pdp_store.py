@@ -143,7 +143,18 @@ class PdpStore:
                     return Deposit(root, tuple(pieces))
                 if not await self.api.has(shard.piece):
                     await self.api.upload(shard.piece, shard.body)
+                    await self._arrived(shard.piece)
                 pieces.append(shard.piece)
+
+    async def _arrived(self, piece: Piece) -> None:
+        """Wait until the server has taken an uploaded piece in, or it could not be added to a data set."""
+        pause = self._poll
+        with trio.move_on_after(self._wait):
+            while not await self.api.has(piece):
+                await trio.sleep(pause)
+                pause = min(2 * pause, POLL_MAX_SECONDS)
+            return
+        raise TimedOut(f"{self.api!r} did not take in {piece} within {self._wait:.0f} s: put again later")
 
     async def has(self, deposit: Deposit) -> bool:
         """Whether the server holds all pieces."""

@@ -9,7 +9,7 @@ import os
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import trio
 
@@ -165,11 +165,14 @@ class Sharder:
         self.count += 1
         if self.count > PIECES_PER_DAG:
             raise BackendError(f"{self._root} takes more than {PIECES_PER_DAG} archives of {self._most} bytes")
+        with self._opened() as file:
+            yield await self._fill(first, file.fileno())
+
+    def _opened(self) -> IO[bytes]:
         try:
-            with tempfile.TemporaryFile(buffering=0, dir=self._folder) as file:
-                yield await self._fill(first, file.fileno())
-        except FileNotFoundError as error:
-            raise ConfigError(f"the folder for archives under way is missing: {error.filename}") from None
+            return tempfile.TemporaryFile(buffering=0, dir=self._folder)
+        except OSError as error:
+            raise ConfigError(f"archives cannot be written to the folder {self._folder}: {error.strerror}") from None
 
     async def _fill(self, first: Block, file: int) -> Shard:
         async with PieceHasher(self._workers) as hasher:
