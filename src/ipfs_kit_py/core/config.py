@@ -218,6 +218,27 @@ PIECES_PER_CALL = 40  # added to a data set at once: the contract's limit on eve
 PIECES_PER_DAG = 4096  # of one DAG: 4 TiB of the largest
 PDP_EXTRA_BYTES = 64 * KIB  # signed data of one call: 40 pieces with their metadata take 20 KiB
 
+# --- remote tiers: storacha -------------------------------------------------------------------------------------------
+UCAN_DID_CHARS = 256  # of a DID: did:web names are at most 253 characters, did:key of Ed25519 56
+UCAN_BLOCK_BYTES = 64 * KIB  # one UCAN or receipt: real ones have under 2 KiB
+UCAN_MAX_CAPABILITIES = 128  # of one UCAN: the service has about 60 abilities
+UCAN_MAX_PROOFS = 64  # of one UCAN, also its facts; real ones have under 5
+UCAN_MAX_CHAIN = 64  # delegations looked at for one right: each costs a signature check of 0.1 ms
+UCAN_MESSAGE_BYTES = 4 * MIB  # one message or archive with its proofs: a page of 100 uploads has about 60 KiB
+UCAN_MESSAGE_BLOCKS = 2048  # of them: a receipt for a blob has about 20
+UCAN_LIFE_SECONDS = 300  # an invocation's: as far as the clocks of the two sides may differ
+UCAN_INLINE_BYTES = 16 * KIB  # a message longer than this is read on a worker thread
+STORACHA_SHARD_BYTES = 127 * MIB  # of an archive: what the service's own client makes, just under 2**27
+STORACHA_SHARDS = 4096  # of one DAG
+STORACHA_BLOCKS = 1_000_000  # of one DAG: its index is about 60 MB then
+STORACHA_INDEX_BYTES = 96 * MIB  # of an index that is read
+STORACHA_INDEX_CACHE = 100_000  # slices of indexes kept in memory, about 250 bytes each
+STORACHA_INDEX_TRIES = 8  # indexes fetched to find one block
+STORACHA_PAGE, STORACHA_PAGES = 100, 1000  # uploads asked for at once, and how often: all others, before shards go
+STORACHA_URLS = 8  # taken from one location claim, and claims tried for one blob
+STORACHA_HEADERS = 32  # that a storage node wants with an upload, each of at most 1,024 characters
+STORACHA_READ_BYTES, STORACHA_READ_GAP = 4 * MIB, 64 * KIB  # asked of a shard at once, and read over rather than asked anew
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients at once
