@@ -103,8 +103,13 @@ class Api:
         """Close its connections."""
         await self._client.aclose()
 
-    def url(self, path: str) -> httpx.URL:
-        """The address of a path below the base; the base itself for none."""
+    def url(self, path: str | httpx.URL) -> httpx.URL:
+        """The address of a path below the base; the base itself for none. Whole URLs are taken as they are, but no
+        token is sent to them: ``ConfigError`` where one is set."""
+        if isinstance(path, httpx.URL):
+            if self._token:
+                raise ConfigError(f"the token for {self.base.host} is not for other addresses")
+            return path
         if not path:
             return self.base
         return httpx.URL(f"{str(self.base).rstrip('/')}/{path.lstrip('/')}")
@@ -112,9 +117,10 @@ class Api:
     async def call(
         self,
         method: str,
-        path: str,
+        path: str | httpx.URL,
         *,
         params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         value: Any = None,
         body: Callable[[], AsyncIterator[bytes]] | None = None,
         size: int | None = None,
@@ -125,14 +131,15 @@ class Api:
     ) -> Answer:
         """One request and its whole answer of status 2xx.
 
-        ``value`` is sent as JSON, or ``body`` gives ``size`` bytes from their beginning at each attempt. ``again``:
+        ``value`` is sent as JSON (bytes as they are), or ``body`` gives ``size`` bytes from their beginning at each
+        attempt. ``headers`` come before what follows from the body. ``again``:
         whether the request may be sent twice; if not, it is tried again only where it surely was not taken. ``single``:
         one attempt alone, whose failures that may pass are ``Transient``.
         ``NotFound`` for 404 and 410, ``TimedOut``, ``BackendError`` for all else; ``limit`` bounds the answer in bytes.
         """
 
         async def once() -> Answer:
-            request = self._request(method, path, params, value, body, size)
+            request = self._request(method, path, params, headers, value, body, size)
             async with aclosing(_Open(self, request, again)) as opened:
                 response = await opened.response()
                 found = await opened.read(response, limit)
@@ -140,15 +147,16 @@ class Api:
             return Answer(response.status_code, response.headers, found, _named(request))
 
         within = self.seconds if seconds is None else seconds
+        url = self.url(path)
+        what = f"{method} {url.host}{url.path}"
         if single:
             with trio.move_on_after(within):
                 return await once()
-            raise Transient(f"{method} {self.base.host}/{path.lstrip('/')} did not answer within {within:.0f} s")
-        what = f"{method} {self.base.host}/{path.lstrip('/')}"
+            raise Transient(f"{what} did not answer within {within:.0f} s")
         return await retried(once, self._rng, seconds=within, what=what)
 
     async def stream(
-        self, path: str, *, headers: Mapping[str, str] | None = None
+        self, path: str | httpx.URL, *, headers: Mapping[str, str] | None = None
     ) -> AsyncGenerator[httpx.Response | bytes, None]:
         """A GET whose answer is not held: first the response of status 2xx, then its bytes as they come.
 
@@ -168,8 +176,9 @@ class Api:
     def _request(
         self,
         method: str,
-        path: str,
+        path: str | httpx.URL,
         params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
         value: Any,
         body: Callable[[], AsyncIterator[bytes]] | None,
         size: int | None,
@@ -178,15 +187,18 @@ class Api:
         if params:
             url = url.copy_merge_params(params)
         if body is None and value is None:
-            return self._client.build_request(method, url)
+            return self._client.build_request(method, url, headers=headers)
         source: AsyncIterator[bytes]
         if body is None:
-            data = json.dumps(value).encode()
-            kind, size, source = "application/json", len(data), _Once(data)
+            kind = "application/octet-stream" if isinstance(value, bytes) else "application/json"
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
+            size, source = len(data), _Once(data)
         else:
             kind, source = "application/octet-stream", body()
-        headers = {"Content-Type": kind, "Content-Length": str(size)}
-        request = self._client.build_request(method, url, headers=headers)
+        sent = httpx.Headers({"Content-Type": kind})
+        sent.update(headers)
+        sent["Content-Length"] = str(size)
+        request = self._client.build_request(method, url, headers=sent)
         request.stream = _Upload(source)
         return request
 

@@ -1,4 +1,4 @@
-"""A DAG as archives of bounded size, each a piece: written to the disk once, its commitment made on the way.
+"""A DAG as archives of bounded size, written to the disk once and hashed on the way; those that are pieces.
 
 So an upload knows its name and length before it begins, can be told that it is there already, and can begin again.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 _LEAST_BYTES = MAX_CAR_SECTION_BYTES + 4096  # of an archive: the largest block and the header
 _BATCH_BYTES = 1 << 20  # of blocks checked, written and hashed together
 
+T = TypeVar("T")
+
+
+class Hasher(Protocol):
+    """What sees the bytes of an archive as they are written."""
+
+    async def feed(self, data: bytes) -> None: ...
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -38,10 +47,10 @@ class Shard:
 
     def body(self) -> AsyncIterator[bytes]:
         """Its bytes."""
-        return _Reader(self._file, self.piece.payload)
+        return FileBody(self._file, self.piece.payload)
 
 
-class _Reader:
+class FileBody:
     """A file from its beginning to ``size`` bytes. No generator, so that it may be left anywhere."""
 
     def __init__(self, file: int, size: int) -> None:
@@ -49,7 +58,7 @@ class _Reader:
         self._size = size
         self._at = 0
 
-    def __aiter__(self) -> _Reader:
+    def __aiter__(self) -> FileBody:
         return self
 
     async def __anext__(self) -> bytes:
@@ -63,10 +72,10 @@ class _Reader:
         return data
 
 
-class _Writer:
+class ArchiveWriter:
     """One archive being written. ``add`` gathers, ``flush`` moves what is gathered out of the loop."""
 
-    def __init__(self, root: CID, file: int, hasher: PieceHasher) -> None:
+    def __init__(self, root: CID, file: int, hasher: Hasher) -> None:
         self.size = 0
         self._file = file
         self._hasher = hasher
@@ -108,9 +117,10 @@ def _write(file: int, blocks: list[Block], parts: list[bytes]) -> bytes:
     return batch
 
 
-class Sharder:
-    """Cuts the blocks of a DAG into archives of at most ``most`` bytes. ``next`` gives one at a time as a context; its
-    file is gone afterwards. ``folder`` is where the files are, by default the system's for temporary ones.
+class Cutter(ABC, Generic[T]):
+    """Cuts the blocks of a DAG into at most ``limit`` archives of at most ``most`` bytes. ``next`` gives one at a time
+    as a context; its file is gone afterwards. ``folder`` is where the files are, by default the system's for temporary
+    ones.
 
     Each archive names the root. Raises ``InvalidBlock`` where a block fits no archive or the root was not among them,
     ``HashMismatch`` where a block is not what its CID names, ``BackendError`` where the disk fails.
@@ -122,16 +132,16 @@ class Sharder:
         blocks: AsyncIterable[Block],
         *,
         most: int,
+        limit: int,
         folder: Path | None = None,
-        workers: int | None = None,
     ) -> None:
         if most < _LEAST_BYTES:
             raise ConfigError(f"an archive takes at least {_LEAST_BYTES} bytes, not {most}")
         self._root = root
         self._blocks = aiter(blocks)
         self._most = most
+        self._limit = limit
         self._folder = folder
-        self._workers = workers
         self._waiting: Block | None = None
         self._rooted: Block | None = None
         self._ended = False
@@ -156,15 +166,15 @@ class Sharder:
         return block
 
     @asynccontextmanager
-    async def next(self) -> AsyncGenerator[Shard | None, None]:
+    async def next(self) -> AsyncGenerator[T | None, None]:
         """The next archive, ``None`` when all blocks are in one."""
         first = None if self._ended else await self._next_block()
         if first is None:
             yield None
             return
         self.count += 1
-        if self.count > PIECES_PER_DAG:
-            raise BackendError(f"{self._root} takes more than {PIECES_PER_DAG} archives of {self._most} bytes")
+        if self.count > self._limit:
+            raise BackendError(f"{self._root} takes more than {self._limit} archives of {self._most} bytes")
         with self._opened() as file:
             yield await self._fill(first, file.fileno())
 
@@ -174,15 +184,38 @@ class Sharder:
         except OSError as error:
             raise ConfigError(f"archives cannot be written to the folder {self._folder}: {error.strerror}") from None
 
+    @abstractmethod
+    async def _fill(self, first: Block, file: int) -> T:
+        """One archive in ``file``, from ``first`` on."""
+
+    def _fits(self, writer: ArchiveWriter, block: Block) -> bool:
+        """Whether a block still goes into an archive; else it waits for the next."""
+        if writer.size + len(block.cid.raw) + memoryview(block.data).nbytes + 9 <= self._most:
+            return True
+        self._waiting = block
+        return False
+
+
+class Sharder(Cutter[Shard]):
+    """Archives that are pieces. ``workers``: processes that make commitments."""
+
+    def __init__(
+        self,
+        root: CID,
+        blocks: AsyncIterable[Block],
+        *,
+        most: int,
+        folder: Path | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(root, blocks, most=most, limit=PIECES_PER_DAG, folder=folder)
+        self._workers = workers
+
     async def _fill(self, first: Block, file: int) -> Shard:
         async with PieceHasher(self._workers) as hasher:
-            writer = _Writer(self._root, file, hasher)
+            writer = ArchiveWriter(self._root, file, hasher)
             block: Block | None = first
-            while block is not None:
-                size = len(block.cid.raw) + memoryview(block.data).nbytes + 9
-                if writer.size + size > self._most:
-                    self._waiting = block
-                    break
+            while block is not None and self._fits(writer, block):
                 await writer.add(block)
                 last, block = block, await self._next_block()
             while writer.size < PIECE_MIN_BYTES:  # too short for a piece: archives may hold a block twice
