@@ -261,13 +261,14 @@ class _Open:
         self._api = api
         self._request = request
         self._again = again
+        self._what = _named(request)
         self._response: httpx.Response | None = None
 
     async def response(self) -> httpx.Response:
         with self._mapped():
             self._response = await self._api._client.send(self._request, stream=True)
         if self._response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise BackendError(f"{_named(self._request)}: the answer is compressed, which was not asked for")
+            raise BackendError(f"{self._what}: the answer is compressed, which was not asked for")
         return self._response
 
     async def read(self, response: httpx.Response, limit: int) -> bytes:
@@ -277,7 +278,7 @@ class _Open:
             async for chunk in chunks:
                 body += chunk
                 if len(body) > limit:
-                    raise BackendError(f"{_named(self._request)}: the answer is over {limit} bytes")
+                    raise BackendError(f"{self._what}: the answer is over {limit} bytes")
         return bytes(body)
 
     async def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
@@ -315,7 +316,7 @@ class _Open:
     @contextmanager
     def _mapped(self) -> Iterator[None]:
         """The failures of the way there as ours. None of them quotes a header."""
-        what = _named(self._request)
+        what = self._what
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
