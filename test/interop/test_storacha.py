@@ -18,7 +18,7 @@ from ipfs_kit_py.dag.car import read_car
 from ipfs_kit_py.storage.remote import storacha_api, ucan
 from ipfs_kit_py.storage.remote.did import Unauthorized, did_of
 from ipfs_kit_py.storage.remote.storacha import StorachaTier
-from ipfs_kit_py.storage.remote.storacha_read import Upload
+from ipfs_kit_py.storage.remote.storacha_uploads import Upload
 from ipfs_kit_py.storage.remote.ucan import Capability, Delegation
 from test.peers import locate
 from test.peers.storacha import Storacha

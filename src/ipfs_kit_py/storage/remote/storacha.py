@@ -33,8 +33,9 @@ from ipfs_kit_py.storage.remote.base import Health, Status
 from ipfs_kit_py.storage.remote.did import Unauthorized
 from ipfs_kit_py.storage.remote.shard_index import encode_index
 from ipfs_kit_py.storage.remote.storacha_api import StorachaApi
-from ipfs_kit_py.storage.remote.storacha_read import Blob, Reader, Upload
+from ipfs_kit_py.storage.remote.storacha_read import Reader
 from ipfs_kit_py.storage.remote.storacha_shards import CarSharder
+from ipfs_kit_py.storage.remote.storacha_uploads import Blob, Upload
 from ipfs_kit_py.storage.remote.ucan import CAR_CODEC
 from ipfs_kit_py.storage.remote.ucan_message import Receipt
 

@@ -69,9 +69,9 @@ class Judge:
     space: str
     trust: Trust = field(default_factory=Trust)
 
-    def added(self, message: Message, receipt: Receipt, digest: bytes, size: int | None, now: float) -> Added:
+    def added(self, message: Message, receipt: Receipt, digest: bytes, size: int | None, now: float | None) -> Added:
         """What the checked receipt of ``space/blob/add`` says. ``Unauthorized`` or ``BackendError`` for a lie. ``size``
-        is ``None`` where it is not known."""
+        is ``None`` where it is not known, ``now`` for a receipt of long ago, whose tasks may have expired since."""
         allocate = self._fork(message, receipt, "blob/allocate")
         put = self._fork(message, receipt, "http/put")
         accept = self._fork(message, receipt, "blob/accept")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -28,14 +27,14 @@ from ipfs_kit_py.core.config import (
     STORACHA_SITES,
     STORACHA_URLS,
 )
-from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, InvalidBlock, NotFound, TimedOut
+from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, NotFound, TimedOut
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.dag.car import CarReader
 from ipfs_kit_py.storage.remote.base import RETRIES, RETRY_BASE_SECONDS, RETRY_MAX_SECONDS, Transient
 from ipfs_kit_py.storage.remote.pieces import Sieve
 from ipfs_kit_py.storage.remote.shard_index import Place, ShardIndex, decode_index
-from ipfs_kit_py.storage.remote.storacha_blob import Site
+from ipfs_kit_py.storage.remote.storacha_uploads import Blob
 
 if TYPE_CHECKING:
     import random
@@ -43,58 +42,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfs_kit_py.storage.remote.storacha_api import StorachaApi
+    from ipfs_kit_py.storage.remote.storacha_blob import Site
 
-
-@dataclass(frozen=True)
-class Blob:
-    """A blob by its multihash. ``size`` in bytes and ``site`` are ``None`` where they are not known."""
-
-    digest: bytes
-    size: int | None = None
-    site: Site | None = None
-
-    @property
-    def cid(self) -> CID:
-        """The name that the service gives an archive."""
-        return CID(1, 0x0202, self.digest)
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A DAG in a space: the archives that hold it, and the one with their index where it is known."""
-
-    root: CID
-    shards: tuple[Blob, ...]
-    index: Blob | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for a file."""
-        parts = [*self.shards, *([self.index] if self.index else [])]
-        rows = [
-            {
-                "cid": str(blob.cid),
-                "size": blob.size,
-                "site": None if blob.site is None else asdict(blob.site),
-            }
-            for blob in parts
-        ]
-        return {"root": str(self.root), "shards": rows[: len(self.shards)], "index": rows[len(self.shards) :]}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Upload:
-        """What ``to_json`` gave; ``ConfigError`` for anything else."""
-        try:
-            shards, index = ([_blob(row) for row in value[name]] for name in ("shards", "index"))
-            return cls(CID.parse(value["root"]), tuple(shards), index[0] if index else None)
-        except (KeyError, TypeError, ValueError):
-            raise ConfigError("what is remembered of an upload is malformed") from None
-
-
-def _blob(row: dict[str, Any]) -> Blob:
-    site = row["site"]
-    if site is not None:
-        site = Site(**{**site, "urls": tuple(site["urls"])})
-    return Blob(CID.parse(row["cid"]).multihash, row["size"], site)
+_PIECE_BYTES = 1 << 20  # of an archive, read away from the loop at once
 
 
 class Reader:
@@ -140,7 +90,7 @@ class Reader:
         judge, now = self._api.judge, self._api.now
         with self._api.judging():
             receipt.check(cause, judge.service, judge.trust.keys)
-            added = judge.added(message, receipt, digest, None, now)
+            added = judge.added(message, receipt, digest, None, None)
         accepted, message = added.accepted or await self._api.receipt(added.accept)
         with self._api.judging():
             return judge.site(accepted, message, added.accept, added.node, digest, now)
@@ -281,7 +231,7 @@ class Reader:
         with Sieve(root, self._folder) as sieve:
             for shard in shards:
                 reader = CarReader(verify=False)
-                async with aclosing(self.stream(shard)) as chunks:
+                async with aclosing(_gathered(self.stream(shard))) as chunks:
                     async for chunk in chunks:
                         more = await trio.to_thread.run_sync(_sift, sieve, reader, chunk, shard)
                         while more:
@@ -324,6 +274,20 @@ class Reader:
             async for chunk in chunks:
                 body += chunk
         return await trio.to_thread.run_sync(_cut, body, start, group)
+
+
+async def _gathered(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Bytes in larger pieces: each costs a change of threads."""
+    parts: list[bytes] = []
+    size = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            parts.append(chunk)
+            size += len(chunk)
+            if size >= _PIECE_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+    yield b"".join(parts)
 
 
 def _cut(body: bytearray, start: int, group: list[tuple[CID, Place]]) -> list[Block]:

@@ -118,14 +118,16 @@ class Ucan:
             (code, signature),
         )
 
-    def check_time(self, now: float) -> None:
-        """``Unauthorized`` where it is not valid any more, or not yet."""
+    def check_time(self, now: float | None) -> None:
+        """``Unauthorized`` where it is not valid any more, or not yet; ``None`` is any time."""
+        if now is None:
+            return
         if self.expires is not None and self.expires <= now:
             raise Unauthorized(f"the delegation {self.cid} by {self.issuer} expired {now - self.expires:.0f} s ago")
         if self.not_before is not None and self.not_before > now:
             raise Unauthorized(f"the delegation {self.cid} by {self.issuer} is not valid yet")
 
-    def check(self, keys: Mapping[str, str], now: float) -> None:
+    def check(self, keys: Mapping[str, str], now: float | None) -> None:
         """``Unauthorized`` unless it is signed by its issuer and valid now."""
         self.check_time(now)
         check_signature(*self.signature, self.signed, self.issuer, keys)

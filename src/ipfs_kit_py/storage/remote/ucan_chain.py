@@ -28,7 +28,7 @@ class Trust:
     keys: Mapping[str, str] = field(default_factory=dict)
     attestor: str | None = None
 
-    def check(self, delegation: Delegation, siblings: Sequence[Delegation], now: float) -> None:
+    def check(self, delegation: Delegation, siblings: Sequence[Delegation], now: float | None) -> None:
         """``Unauthorized`` unless a UCAN is valid now and signed by its issuer, or attested among its ``siblings``."""
         delegation.ucan.check_time(now)
         issuer = delegation.ucan.issuer
@@ -37,7 +37,7 @@ class Trust:
         elif not any(self._attests(other, delegation, now) for other in siblings):
             raise Unauthorized(f"{issuer} has no key that is known here, and nobody trusted attests {delegation.cid}")
 
-    def _attests(self, other: Delegation, delegation: Delegation, now: float) -> bool:
+    def _attests(self, other: Delegation, delegation: Delegation, now: float | None) -> bool:
         if self.attestor is None or other.ucan.issuer != self.attestor:
             return False
         said = any(
@@ -57,11 +57,12 @@ def authorise(
     delegation: Delegation,
     right: Capability,
     trust: Trust,
-    now: float,
+    now: float | None,
     siblings: Sequence[Delegation] = (),
 ) -> None:
     """``Unauthorized`` unless ``delegation`` gives or claims ``right`` and its issuer has it: as the resource's owner,
-    or by a chain of its proofs each of which covers it. At most ``UCAN_MAX_CHAIN`` UCANs are looked at."""
+    or by a chain of its proofs each of which covers it, all valid at ``now`` (``None``: at any time). At most
+    ``UCAN_MAX_CHAIN`` UCANs are looked at."""
     if not any(item.covers(right) for item in delegation.ucan.capabilities):
         raise Unauthorized(f"the delegation {delegation.cid} does not give {right.can} on {right.on}")
     trust.check(delegation, siblings, now)
@@ -88,7 +89,12 @@ def authorise(
 
 
 def _flaw(
-    proof: Delegation, of: Delegation, right: Capability, trust: Trust, now: float, siblings: Sequence[Delegation]
+    proof: Delegation,
+    of: Delegation,
+    right: Capability,
+    trust: Trust,
+    now: float | None,
+    siblings: Sequence[Delegation],
 ) -> str | None:
     """Why a proof does not give the issuer of ``of`` the right, ``None`` where it does if its own issuer has it."""
     if proof.ucan.audience != of.ucan.issuer:
