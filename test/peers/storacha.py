@@ -1,4 +1,4 @@
-"""The upload service of npm's ``@storacha/upload-api`` 2.8.4 on loopback, its stores in memory, with three storage nodes."""
+"""The upload service of npm's ``@storacha/upload-api`` 2.8.4 on loopback, in memory, with three storage nodes."""
 
 from __future__ import annotations
 

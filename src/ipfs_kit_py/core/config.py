@@ -241,7 +241,8 @@ STORACHA_PAGE, STORACHA_PAGES = 100, 1000  # uploads asked for at once, and how 
 STORACHA_URLS = 8  # taken from one location claim, and claims tried for one blob
 STORACHA_SCAN_BYTES = 256 * MIB  # read of archives for one block where there is no index
 STORACHA_HEADERS = 32  # that a storage node wants with an upload, each of at most 1,024 characters
-STORACHA_READ_BYTES, STORACHA_READ_GAP = 4 * MIB, 64 * KIB  # asked of a shard at once, and read over rather than asked anew
+STORACHA_READ_BYTES = 4 * MIB  # asked of an archive at once
+STORACHA_READ_GAP = 64 * KIB  # between blocks: read over rather than asked anew
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
