@@ -178,7 +178,7 @@ class Service:
         node = self.twisted("node", NODE)
         receipts = [self.twisted("allocated", Receipt.issue(node, allocate.cid, allocated))]
         if there:
-            receipts.append(Receipt.issue(secret, put.cid, {}))
+            receipts.append(self.twisted("delivered", Receipt.issue(secret, put.cid, {})))
         for item in (allocate, put, accept):
             forks.append(item.cid)
             blocks.update(item.export())
@@ -212,7 +212,8 @@ class Service:
         facts = self.twisted("put facts", [{"keys": {"id": name, "keys": {name: raw}}}])
         nb = {"body": blob, "url": {"ucan/await": [".out.ok.address.url", allocate]}}
         right = Capability("http/put", name, self.twisted("put nb", nb))
-        return Delegation(issue(secret, name, [right], expires=None, facts=facts))
+        signer = self.twisted("put signer", secret)
+        return Delegation(issue(signer, name, [right], expires=None, facts=facts, issuer=name))
 
     def concluding(self, receipt: Receipt, blocks: dict[CID, bytes] | None = None) -> dict[CID, bytes]:
         right = Capability("ucan/conclude", SERVICE, {"receipt": receipt.cid})

@@ -87,6 +87,7 @@ LIES: dict[str, tuple[str, Callable[[Any], Any], type[Exception], str]] = {
         BackendError, "failed in blob/allocate: 'Full' 'no'",
     ),
     "delivery of another blob": ("put nb", having(body={"digest": OTHER, "size": 1}), BackendError, "put of another"),
+    "delivery asked for by a stranger": ("put signer", always(STRANGER), Unauthorized, "said to be signed"),
     "no key to deliver with": ("put facts", always([]), BackendError, "no key to tell with"),
     "another's key to deliver with": (
         "put facts",
@@ -154,6 +155,36 @@ def test_a_lying_service_is_not_believed(name: str) -> None:
         assert service.uploads == {}
 
     run(work, wait=0.05)
+
+
+@pytest.mark.parametrize(
+    ("lie", "match"),
+    [
+        (lambda receipt: resigned(receipt, STRANGER), "said to be signed"),
+        (lambda receipt: resigned(receipt, STRANGER, iss=did(STRANGER)), "not by did:key"),
+    ],
+)
+def test_a_stranger_cannot_tell_that_a_blob_was_delivered(lie: Callable[[Any], Any], match: str) -> None:
+    async def work(tier: StorachaTier, service: Service) -> None:
+        await put(tier)
+        service.twists["delivered"] = lie
+        with pytest.raises(Unauthorized, match=match):
+            await put(tier)
+
+    run(work)
+
+
+def test_receipts_of_long_ago_are_checked_too() -> None:
+    async def work(tier: StorachaTier, service: Service) -> None:
+        await put(tier)
+        for task, (receipt, blocks) in service.receipts.items():
+            if receipt.issuer == SERVICE:
+                service.receipts[task] = (resigned(receipt, STRANGER), blocks)
+        async with world(service) as (other, _service):
+            with pytest.raises(Unauthorized, match="said to be signed"):
+                await all_of(other)
+
+    run(work)
 
 
 def test_a_receipt_with_millions_of_items_is_left() -> None:
