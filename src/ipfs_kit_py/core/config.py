@@ -244,6 +244,13 @@ STORACHA_HEADERS = 32  # that a storage node wants with an upload, each of at mo
 STORACHA_READ_BYTES = 4 * MIB  # asked of an archive at once
 STORACHA_READ_GAP = 64 * KIB  # between blocks: read over rather than asked anew
 
+# --- remote tiers: kubo and gateways ----------------------------------------------------------------------------------
+HTTP_CONNECT_SECONDS = 10.0  # names, TCP and TLS together; DIAL_TIMEOUT_SECONDS allows for two handshakes more
+HTTP_HEADER_BYTES = 64 * KIB  # all headers of an answer, likewise its trailers; servers refuse more of a request
+HTTP_READ_BYTES = 256 * KIB  # of one read from a socket
+HTTP_IDLE_SECONDS = 60.0  # an unused connection is kept: proxies close theirs after 60 to 75 s
+HTTP_MAX_INFORMATIONAL = 16  # answers 1xx before the real one
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients at once

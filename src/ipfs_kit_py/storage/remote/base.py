@@ -7,6 +7,7 @@ Nothing that comes from one is trusted: what ``get`` and ``get_dag`` give was ha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
@@ -15,7 +16,7 @@ from ipfs_kit_py.core.errors import BackendError, TimedOut
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 
     from ipfs_kit_py.core.cid import CID, Block
 
@@ -122,3 +123,15 @@ async def retried(work: Callable[[], Awaitable[T]], rng: random.Random, *, secon
         raise failure
     reason = f"; before that: {failure}" if failure else ""
     raise TimedOut(f"{what} did not answer within {seconds:.0f} s{reason}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of a ``Retry-After``, ``None`` without one; a date counts from the answer's own date. ``headers``
+    have lower-case names. Source: RFC 9110 section 10.2.3."""
+    text = headers.get("retry-after", "")
+    if text.isdecimal() and len(text) < 10:
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds())
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
