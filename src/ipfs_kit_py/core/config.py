@@ -194,6 +194,9 @@ VERIFY_BATCH_BYTES = 8 * MIB  # blocks hashed in one view: about 20 ms
 MAX_PIN_NAME_BYTES = 255  # Kubo's limit
 HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes: nodes of DAGs, not their leaves
 
+# --- cache policy -----------------------------------------------------------------------------------------------------
+POLICY_MAX_GHOSTS = 262_144  # blocks that went from memory whose score is remembered, about 100 bytes each
+
 # --- remote tiers: filecoin -------------------------------------------------------------------------------------------
 COMMP_MAX_WORKERS = 16  # processes that make one commitment: their segments' memory is 4 MiB each
 COMMP_SEGMENT_SECONDS = 60.0  # wait for one segment of 4 MiB: a thousand times what it takes
@@ -250,6 +253,22 @@ HTTP_HEADER_BYTES = 64 * KIB  # all headers of an answer, likewise its trailers;
 HTTP_READ_BYTES = 256 * KIB  # of one read from a socket
 HTTP_IDLE_SECONDS = 60.0  # an unused connection is kept: proxies close theirs after 60 to 75 s
 HTTP_MAX_INFORMATIONAL = 16  # answers 1xx before the real one
+ARCHIVE_PARK_BYTES = 16 * MIB  # blocks of an archive held until what links to them comes: 64 of the usual size
+ARCHIVE_USELESS_BYTES = 64 * MIB  # duplicates and foreign blocks that are read, besides as much as was of use
+ARCHIVE_INLINE_BYTES = 32 * KIB  # of an archive checked without a thread: about 20 us, a fifth of what a thread costs
+FETCH_TOGETHER = 16  # blocks asked for at once where an archive was cut: 4 MiB of the usual size
+GATEWAY_MAX = 64  # gateways of one list
+GATEWAY_FILE_BYTES = 16 * KIB  # a file that names them
+GATEWAY_RACERS = 4  # of them asked for one thing, one after another, unless those asked fail
+GATEWAY_LEAD_SECONDS = 0.3  # head start of one that was never measured
+GATEWAY_LEAD_MIN, GATEWAY_LEAD_MAX = 0.02, 2.0  # seconds; of one that was: its usual time and twice its deviation
+GATEWAY_BEHIND_SECONDS = 900.0  # one that lied is asked after all others for so long
+GATEWAY_REST_SECONDS = 5.0  # of one that has too much to do and does not say for how long
+GATEWAY_REST_MAX_SECONDS = 900.0  # what its Retry-After is cut to
+GATEWAY_MAX_REDIRECTS = 3  # of one request: path to subdomain, and to another host
+GATEWAY_MAX_ORIGINS = 4  # hosts redirected to whose connections one gateway keeps
+RPC_LINE_BYTES = 1 * MIB  # one line of JSON of a daemon: rows of pins and references have under 1 KiB
+RPC_SEND_BYTES = 1 * MIB  # blocks checked and sent together
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers

@@ -101,7 +101,7 @@ class Http:
 
         ``Transient`` where the way there failed or it took too long, ``BackendError`` for an answer that is none.
         """
-        what = f"{method} {self.base}{path}"
+        what = f"{method} {self.base}{path.partition('?')[0]}"
         within = self._seconds if seconds is None else seconds
         with trio.move_on_after(within):
             while True:
@@ -140,7 +140,7 @@ class Http:
         The time for the answer's beginning counts from the end of the body. Raises as ``open``, what ``body`` and
         ``take`` raise as it is, and ``NoConnection`` before anything was read of ``body``.
         """
-        what = f"{method} {self.base}{path}"
+        what = f"{method} {self.base}{path.partition('?')[0]}"
         request = self._request(method, path, params, headers, None)
         with trio.move_on_after(self._seconds) as connecting:
             connection = await self._acquire(what, fresh=True)

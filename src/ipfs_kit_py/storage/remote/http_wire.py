@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import h11
@@ -67,6 +68,7 @@ class Connection:
         self._idle_since = 0.0
         self._received = False  # a byte of the present answer
         self._eof = False
+        self._next: Any = None  # an event that was looked at
 
     def lease(self) -> bool:
         """Use a kept connection again: where it is still open, with nothing said on it meanwhile, and not too old."""
@@ -105,8 +107,22 @@ class Connection:
                 return Answer(self, event, what)
         raise BackendError(f"{what}: the answer is malformed: it does not begin")
 
+    def data_nowait(self) -> bytes | bytearray | None:
+        """More of the body where it is here already. What else is here is kept for ``buffered``."""
+        if self._next is None:
+            with suppress(h11.RemoteProtocolError):
+                self._next = self._h11.next_event()
+        if not isinstance(self._next, h11.Data):
+            return None
+        event, self._next = self._next, None
+        return event.data
+
     def buffered(self, what: str) -> Any:
         """The next event of what came, ``None`` where more has to come."""
+        if self._next not in (None, h11.NEED_DATA):
+            event, self._next = self._next, None
+            return event
+        self._next = None
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
@@ -139,6 +155,8 @@ class Connection:
 
     def at_end(self) -> bool:
         """Whether the rest of the answer is its end alone, and is here."""
+        if isinstance(self._next, h11.EndOfMessage):
+            return True
         if self._h11.their_state is h11.SEND_BODY:
             try:
                 return isinstance(self._h11.next_event(), h11.EndOfMessage)
@@ -150,6 +168,7 @@ class Connection:
         """The answer is read to its end: keep the connection if it may be."""
         if self._leased and self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
+            self._next = None
             self._idle_since = trio.current_time()
             if self.pool.keep(self):
                 self._leased = False
@@ -199,9 +218,7 @@ class Answer:
             await self.aclose()
             raise
         if isinstance(event, h11.Data):
-            self._since += len(event.data)
-            if self._since >= API_PROGRESS_BYTES:
-                self.renew()
+            self._count(len(event.data))
             return event.data
         self._connection = None
         self.trailers = _headers(event.headers)
@@ -210,6 +227,19 @@ class Answer:
             text = connection.pool.words(failure)
             raise StreamFailed(f"{self.what}: failed in the middle: {text}", text=text)
         raise StopAsyncIteration
+
+    async def some(self, most: int) -> bytes | bytearray:
+        """What is here of the body, about ``most`` bytes, after a wait where nothing is; empty at the end."""
+        first = await anext(self, b"")
+        parts, size = [first], len(first)
+        while first and size < most and self._connection is not None:
+            event = self._connection.data_nowait()
+            if event is None:
+                break
+            parts.append(event)
+            size += len(event)
+            self._count(len(event))
+        return first if len(parts) == 1 else b"".join(parts)
 
     async def _next(self, connection: Connection) -> Any:
         event = connection.buffered(self.what)
@@ -222,6 +252,11 @@ class Answer:
             raise Transient(f"{self.what}: the answer stalled")
         self._left -= trio.current_time() - started  # what a slow reader takes does not count
         return event
+
+    def _count(self, size: int) -> None:
+        self._since += size
+        if self._since >= API_PROGRESS_BYTES:
+            self.renew()
 
     def renew(self) -> None:
         """The server got on: let it have its time from now again. For answers whose few bytes tell of progress."""
