@@ -221,12 +221,22 @@ def blocks_by_cid(blocks: list[Block]) -> Callable[[Request], Awaitable[Reply]]:
     return get
 
 
+async def later(*parts: bytes) -> Any:
+    for part in parts:
+        yield part
+        await trio.sleep(1)
+
+
 @pytest.mark.parametrize("how", ["cut", "stall", "garbage"])
 def test_an_archive_that_breaks_off_is_completed(how: str) -> None:
     blocks = tree(40, 3000)
     raw = archive(blocks[0].cid, blocks)
     half = raw[: len(raw) // 2]
-    bodies = {"cut": cutting(half), "stall": stalling(half), "garbage": chunks(half + b"\0" * 4000)}
+    bodies = {
+        "cut": cutting(half),
+        "stall": stalling(half),
+        "garbage": chunks(archive(blocks[0].cid, blocks[:22]) + b"\0" * 9),
+    }
 
     async def export(_request: Request) -> Reply:
         return Reply(body=bodies[how])
