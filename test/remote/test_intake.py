@@ -162,7 +162,7 @@ def test_a_range_needs_what_the_reader_of_files_reads(data: st.DataObject) -> No
                      own=data.draw(st.sampled_from([0, 0, 2])))  # fmt: skip
     root = blocks[-1].cid
     start = data.draw(st.integers(0, size + 10))
-    stop = data.draw(st.none() | st.integers(start, size + 20))
+    stop = data.draw(st.none() | st.integers(start + 1, size + 20))
     intake = RangeIntake(root, start, stop)
     order = random.Random(data.draw(st.integers(0, 99))).sample(blocks, len(blocks))
     found = drained(intake, order)
@@ -176,7 +176,15 @@ def test_a_node_that_stands_at_both_edges_and_inside() -> None:
     leaves = [block(bytes([number]) * 10) for number in range(4)]
     node = file_node([(leaf, 10) for leaf in leaves])
     root, _ = file_node([node, node, node])
-    for start, stop, expected in ((35, 85, 4), (35, 45, 2), (0, 10, 1), (20, 30, 1), (0, None, 4), (115, None, 1)):
+    for start, stop, expected in (
+        (35, 85, 4),
+        (35, 45, 2),
+        (0, 10, 1),
+        (7, 7, -1),
+        (20, 30, 1),
+        (0, None, 4),
+        (115, None, 1),
+    ):
         intake = RangeIntake(root.cid, start, stop)
         found = drained(intake, [root, node[0], *leaves])
         assert len(found) == 2 + expected, (start, stop)

@@ -235,7 +235,7 @@ def test_an_archive_that_breaks_off_is_completed(how: str) -> None:
     bodies = {
         "cut": cutting(half),
         "stall": stalling(half),
-        "garbage": chunks(archive(blocks[0].cid, blocks[:22]) + b"\0" * 9),
+        "garbage": later(archive(blocks[0].cid, blocks[:22]), b"\0" * 9),
     }
 
     async def export(_request: Request) -> Reply:

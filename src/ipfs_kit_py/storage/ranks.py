@@ -25,6 +25,7 @@ SIZE_WEIGHT: Final = 0.25  # exponent of the size: 0 is best for bytes, 1 for ob
 RESOLUTION: Final = 2  # queues for each doubling of the score
 FORGOTTEN: Final = -12.0  # logarithm of a score that adds nothing: 1/4096 of a use
 RETURNING: Final = 0.58  # logarithm of the score of a newcomer that was here lately: one use and a half
+MORE_GHOSTS: Final = 16  # in each of the two generations: so that small trials are not blind
 MIN_LENGTH: Final = 64  # blocks that the half-life counts by at least
 
 
@@ -57,8 +58,8 @@ class Shelf:
     """Blocks of at most ``budget`` bytes, except those that wait for their queue."""
 
     __slots__ = (
-        "_dead", "_ghosts", "_least", "_length", "_low", "_most", "_old_ghosts", "_queues", "_scale", "_step", "arm", "budget",
-        "entries", "going", "used",
+        "_dead", "_ghosts", "_least", "_length", "_low", "_most", "_old_ghosts", "_queues", "_scale", "_step", "arm",
+        "budget", "entries", "going", "used",
     )  # fmt: skip
 
     def __init__(self, budget: int, arm: Arm) -> None:
@@ -198,7 +199,7 @@ class Shelf:
         self.used -= entry.size
         ghosts = self._ghosts
         ghosts[hash(key)] = entry.score
-        if len(ghosts) > len(self.entries) or 2 * len(ghosts) > POLICY_MAX_GHOSTS:
+        if len(ghosts) > len(self.entries) + MORE_GHOSTS or 2 * len(ghosts) > POLICY_MAX_GHOSTS:
             self._old_ghosts, self._ghosts = ghosts, {}
         if self.going is not None:
             self.going.append(key)

@@ -10,7 +10,7 @@ import trio
 
 from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import ARCHIVE_INLINE_BYTES, FETCH_TOGETHER, HTTP_READ_BYTES
-from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, IPFSKitError
+from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, IPFSKitError, LocalError
 from ipfs_kit_py.dag.car import CarReader
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ class Archive:
         Raises, after the blocks in front of it: ``HashMismatch`` for a false block, ``BackendError`` for what is no
         archive or mostly of other blocks, what the answer raises, what ``Intake.push`` does.
         """
-        while not self.intake.done:
-            if self._failure is not None:
+        while True:
+            if self._failure is not None and (isinstance(self._failure, LocalError) or not self.intake.done):
                 raise self._failure
+            if self.intake.done:
+                break
             data = await self._answer.some(HTTP_READ_BYTES)
             if not data:
                 break

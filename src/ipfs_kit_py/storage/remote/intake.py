@@ -184,6 +184,8 @@ class RangeIntake(Intake):
             self._part(node, start, stop)
 
     def _part(self, node: _Node, start: int, stop: float) -> None:
+        if start >= stop:
+            return
         at = node.own
         for raw, size in zip(node.cids, node.sizes, strict=True):
             if at >= stop:
