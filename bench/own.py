@@ -17,11 +17,19 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ipfs_kit_py import NodeConfig, open_node
 from ipfs_kit_py.core.cid import CID
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ipfs_kit_py.core.cid import PeerID
+    from ipfs_kit_py.core.interfaces import Stream
+    from ipfs_kit_py.node.node import Node
 
 ECHO = "/ipfs-kit/bench-echo/1.0.0"
 BLOCK = 262_144  # bytes, of the block that is fetched cold
@@ -47,7 +55,7 @@ def head(file: str) -> bytes:
         return source.read(BLOCK)
 
 
-async def echo(stream) -> None:
+async def echo(stream: Stream) -> None:
     while data := await stream.read(65536):
         await stream.write(data)
     await stream.close()
@@ -150,7 +158,7 @@ async def streams(address: str, count: int = 100) -> None:
         say(stream_ms=(time.perf_counter() - start) / count * 1e3)
 
 
-async def _one(node, peer) -> None:
+async def _one(node: Node, peer: PeerID) -> None:
     stream = await node.open_stream(peer, [ECHO])
     await stream.write(b"x" * 64)
     await stream.read(64)
@@ -159,7 +167,7 @@ async def _one(node, peer) -> None:
 
 if __name__ == "__main__":
     verb, *arguments = sys.argv[1:]
-    verbs = {
+    verbs: dict[str, Callable[..., Awaitable[Any]]] = {
         "serve": serve,
         "fetch": fetch,
         "share": share,

@@ -92,7 +92,10 @@ def cli(stage: Stage) -> Found:
         small = folder / "small"
         small.write_bytes(b"hello\n" * 100)
         env = {"IPFS_KIT_PATH": str(folder / "repo")}
-        verbs = {"help": [command, "--help"], "only_hash": [command, "add", "--only-hash", small]}
+        verbs: dict[str, list[str | Path]] = {
+            "help": [command, "--help"],
+            "only_hash": [command, "add", "--only-hash", small],
+        }
         return {name: Measured([wall(argv, env) for _ in range(stage.often + 1)][1:]) for name, argv in verbs.items()}
 
 
