@@ -102,6 +102,11 @@ class _Adding:
 
     async def _step(self, builder: FileBuilder, piece: Buffer, chunks: AsyncIterator[Buffer]) -> Buffer | None:
         """Hash one piece while the last batch is stored and the next piece is read; returns the next piece."""
+        small = memoryview(piece).nbytes < INLINE_HASH_BYTES
+        full = self._bytes >= PUT_BATCH_BYTES or len(self._waiting) >= BATCH_BLOCKS
+        if small and not full:  # tasks would cost more than they save
+            self.gather(builder.write(piece))
+            return await anext(chunks, None)
         following: list[Buffer | None] = []
         failures: list[Exception] = []
 
@@ -116,12 +121,11 @@ class _Adding:
             following.append(await anext(chunks, None))
 
         async def hash_piece() -> None:
-            if memoryview(piece).nbytes < INLINE_HASH_BYTES:
+            if small:
                 self.gather(builder.write(piece))
             else:
                 self.gather(await trio.to_thread.run_sync(builder.write, piece))
 
-        full = self._bytes >= PUT_BATCH_BYTES or len(self._waiting) >= BATCH_BLOCKS
         batch = self._batch() if full else []
 
         async def store() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING
 
 import trio
@@ -59,17 +60,30 @@ def tree(path: Path, *, recursive: bool, hidden: bool = False, name: str | None 
 
 
 async def read_file(path: Path) -> AsyncIterator[bytes]:
-    """A file's content in pieces of ``READ_BYTES``, read on a worker thread."""
+    """A file's content in pieces of ``READ_BYTES``, read on a worker thread; a small file in one crossing."""
+
+    def begin() -> tuple[FileIO | None, bytes]:
+        file = FileIO(path)
+        try:
+            piece = file.read(READ_BYTES)
+            whole = len(piece) == os.fstat(file.fileno()).st_size  # files of /proc say that they are empty
+        except BaseException:
+            file.close()
+            raise
+        if piece and not whole:
+            return file, piece
+        file.close()
+        return None, piece
+
     try:
-        file = await trio.to_thread.run_sync(lambda: path.open("rb", buffering=0))
+        file, piece = await trio.to_thread.run_sync(begin)
+        if file is None:
+            if piece:
+                yield piece
+            return
+        with file:
+            while piece:
+                yield piece
+                piece = await trio.to_thread.run_sync(file.read, READ_BYTES)
     except OSError as error:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None
-    with file:
-        while True:
-            try:
-                piece = await trio.to_thread.run_sync(file.read, READ_BYTES)
-            except OSError as error:
-                raise LocalError(f"cannot read {path}: {error.strerror}") from None
-            if not piece:
-                return
-            yield piece
