@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.cid import CID
-from ipfs_kit_py.core.config import MAX_CODEC_DEPTH
+from ipfs_kit_py.core.config import MAX_CODEC_DEPTH, MAX_LINKS_PER_BLOCK
 from ipfs_kit_py.core.errors import InvalidBlock, InvalidCID
 
 if TYPE_CHECKING:
@@ -172,7 +172,10 @@ def _text(raw: bytes) -> str:
 
 
 def links(data: Buffer) -> list[CID]:
-    """The CIDs that a block links to, in order, without building its value: nothing but its structure is checked."""
+    """The CIDs that a block links to, in order, without building its value: nothing but its structure is checked.
+
+    ``InvalidBlock`` for bytes that are no CBOR, for a tag that is no link, and beyond ``MAX_LINKS_PER_BLOCK``.
+    """
     scanner = _Decoder(bytes(data))
     found: list[CID] = []
     items = 1
@@ -182,6 +185,8 @@ def links(data: Buffer) -> list[CID]:
             major, argument = scanner.head()
             if major == _TAG:
                 found.append(scanner.link(argument))
+                if len(found) > MAX_LINKS_PER_BLOCK:
+                    raise InvalidBlock(f"dag-cbor: more than {MAX_LINKS_PER_BLOCK} links")
             elif major in (_BYTES, _TEXT):
                 scanner.at += argument
             elif major == _LIST:

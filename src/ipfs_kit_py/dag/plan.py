@@ -84,11 +84,8 @@ class Run(_Item):
 class OrderedPlan(ABC):
     """The list, and what is under way. A plan says what it makes of a link (``_place``) and of a block (``_read``)."""
 
-    breadth_first = False
-
     def __init__(self, root: Place) -> None:
         self._first: _Item | None = None
-        self._last: _Item | None = None
         self._runs: list[tuple[int, Run]] = []  # a heap: the first run of the list is the first to be asked for
         self._under_way: dict[CID, list[Place]] = {}
         self._held = 0  # bytes
@@ -201,8 +198,7 @@ class OrderedPlan(ABC):
         if self._links > MAX_PLAN_LINKS and parent is not None:
             raise InvalidBlock(f"block {parent.cid}: more than {MAX_PLAN_LINKS} links wait to be followed")
         self._held += run.weight
-        left = self._last if self.breadth_first else parent
-        self._link(run, left, left.following if left is not None else None, 1)
+        self._link(run, parent, parent.following if parent is not None else None, 1)
         heappush(self._runs, (run.order, run))
 
     def _drop_run(self, run: Run) -> None:
@@ -223,9 +219,7 @@ class OrderedPlan(ABC):
             self._first = item
         else:
             left.following = item
-        if right is None:
-            self._last = item
-        else:
+        if right is not None:
             right.before = item
 
     def _unlink(self, item: _Item) -> None:
@@ -235,9 +229,7 @@ class OrderedPlan(ABC):
             self._first = right
         else:
             left.following = right
-        if right is None:
-            self._last = left
-        else:
+        if right is not None:
             right.before = left
 
     def _renumber(self) -> None:
@@ -268,8 +260,11 @@ def _waiting(place: Place) -> Run:
 
 
 def _is_inline(cid: CID) -> bool:
-    """Whether the CID is an identity one: it carries its block."""
-    return cid.multihash[0] == IDENTITY
+    """Whether the CID is an identity one: it carries its block. ``InvalidCID`` where it carries more than it may."""
+    if cid.multihash[0] != IDENTITY:
+        return False
+    cid.check_allowed()
+    return True
 
 
 def link_weight(cid: CID, size: int | None) -> int:
