@@ -27,9 +27,9 @@ class Goal(NamedTuple):
         """The goal in words."""
         parts = []
         if self.least is not None:
-            parts.append(f">= {self.least:g} {self.unit}")
+            parts.append(f">= {self.least:g} {self.unit}".rstrip())
         if self.most is not None:
-            parts.append(f"<= {self.most:g} {self.unit}")
+            parts.append(f"<= {self.most:g} {self.unit}".rstrip())
         if self.share is not None:
             parts.append(f">= {self.share:g} x {self.yardstick}")
         return ", ".join(parts)
