@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.errors import InvalidName
@@ -69,12 +70,23 @@ class Extractor:
 
     def file(self, path: Sequence[str]) -> OpenFile:
         """Begin a file; it gets its name when it is finished."""
-        parent = self._descend(path[:-1])
-        try:
-            return OpenFile(parent, check_name(path[-1]))
-        except BaseException:
-            os.close(parent)
-            raise
+        return _begin(self._descend(path[:-1]), path[-1])
+
+    def files(self, items: Iterable[tuple[Sequence[str], Buffer]]) -> None:
+        """Write whole files; neighbours in one directory share the way there."""
+        for folder, group in groupby(items, key=lambda item: item[0][:-1]):
+            parent = self._descend(folder)
+            try:
+                for path, data in group:
+                    file = _begin(os.dup(parent), path[-1])
+                    try:
+                        file.write([data])
+                    except BaseException:
+                        file.abandon()
+                        raise
+                    file.finish()
+            finally:
+                os.close(parent)
 
     def _descend(self, path: Sequence[str]) -> int:
         here = os.dup(self._root)
@@ -128,6 +140,15 @@ class OpenFile:
             os.unlink(self._fresh, dir_fd=self._parent)
         finally:
             os.close(self._parent)
+
+
+def _begin(parent: int, name: str) -> OpenFile:
+    """A file in an open directory, which it closes."""
+    try:
+        return OpenFile(parent, check_name(name))
+    except BaseException:
+        os.close(parent)
+        raise
 
 
 def _fresh(name: str) -> str:

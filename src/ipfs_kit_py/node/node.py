@@ -13,11 +13,11 @@ import trio
 
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.content.add import Row, add_entries, chosen_profile
-from ipfs_kit_py.content.extract import Extractor
 from ipfs_kit_py.content.files import Entry, tree
+from ipfs_kit_py.content.get import get_tree
 from ipfs_kit_py.content.known import built_as
 from ipfs_kit_py.content.tar import tar_of
-from ipfs_kit_py.content.tree import DIRECTORY, SYMLINK, DirEntry, Trees
+from ipfs_kit_py.content.tree import DirEntry, Trees
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, DAG_PB, RAW, Block, PeerID
 from ipfs_kit_py.core.config import MAX_BLOCK_BYTES
@@ -372,49 +372,7 @@ class Node:
     async def get(self, path: str | CID, dest: Path | str, *, progress: Callable[[int], None] | None = None) -> None:
         """Write a file or tree to ``dest``, which it becomes. ``InvalidName`` for names that would leave it."""
         dest = await trio.to_thread.run_sync(Path(dest).absolute)
-        root = await self._root(path)
-        async with trio.open_nursery() as ahead:
-            failures: list[Exception] = []
-            ahead.start_soon(self._read_ahead, root)
-            try:
-                with self._source.session() as session, Extractor(dest.parent) as out:
-                    async with aclosing(self._trees.walk(session, root)) as found:
-                        async for item in found:
-                            where = (dest.name, *item.path)
-                            if item.kind.name == DIRECTORY:
-                                await trio.to_thread.run_sync(out.directory, where)
-                            elif item.kind.name == SYMLINK:
-                                await trio.to_thread.run_sync(out.symlink, where, item.kind.target)
-                            else:
-                                await self._get_file(item.cid, out, where, progress)
-            except Exception as error:  # noqa: BLE001 - raised again below, alone
-                failures.append(error)
-            ahead.cancel_scope.cancel()
-        if failures:
-            raise failures[0]
-
-    async def _read_ahead(self, root: CID) -> None:
-        """Fetch a tree while its beginning is being written: many small files would else come one by one."""
-        if self._exchange is not None and root.codec == DAG_PB:
-            try:
-                await dags.fetch(self._source, root)
-            except (NotFound, InvalidBlock):
-                return  # the reading itself says so, if it comes that far
-
-    async def _get_file(
-        self, cid: CID, out: Extractor, where: tuple[str, ...], progress: Callable[[int], None] | None
-    ) -> None:
-        file = await trio.to_thread.run_sync(out.file, where)
-        try:
-            async with self._trees.file(cid) as pieces:
-                async for piece in pieces:
-                    await trio.to_thread.run_sync(file.write, [piece])
-                    if progress is not None:
-                        progress(len(piece))
-        except BaseException:
-            file.abandon()
-            raise
-        await trio.to_thread.run_sync(file.finish)
+        await get_tree(self._trees, self._source, await self._root(path), dest, progress)
 
     async def tar(self, path: str | CID) -> AsyncGenerator[Buffer, None]:
         """A file or tree as a tar stream."""
