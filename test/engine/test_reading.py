@@ -1,7 +1,6 @@
-"""Reading plans: files, ranges, DAGs and paths, whatever the order in which blocks come; and the shared vectors."""
+"""Reading plans: files, ranges, DAGs and paths, whatever the order in which blocks come."""
 
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,50 +11,13 @@ from ipfs_kit_py.core.errors import InvalidBlock, IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs, dag_pb, paths, unixfs
 from ipfs_kit_py.dag.builder import build_file
 from ipfs_kit_py.dag.car import CarReader, header, read_car, section
-from ipfs_kit_py.dag.hamt_list import HamtEntries
 from ipfs_kit_py.dag.profiles import V0_2015, V1_2025
 from ipfs_kit_py.dag.reader import FileReader
 from ipfs_kit_py.dag.walk import DagWalk
+from test.engine.plans import Store
 
-VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
-needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside the checkout")
 TINY = V1_2025.replace(chunk_size=7, max_links=3)
 TINY_PB = V0_2015.replace(chunk_size=5, max_links=2)
-
-
-class Store(dict):
-    """Blocks by multihash."""
-
-    def __init__(self, blocks):
-        super().__init__({cid.multihash: bytes(data) for cid, data in blocks})
-
-    def run(self, plan, budget=1 << 20, rng=None):
-        """Drive a plan to its end, blocks in any order; returns what it gave out and the CIDs that it asked for."""
-        out, asked, waiting = [], [], []
-        while True:
-            while (item := plan.pop()) is not None:
-                out.append(item)
-            if plan.done:
-                return out, asked
-            wanted = [cid for cid, _ in plan.wanted(budget)]
-            asked += wanted
-            waiting += wanted
-            assert waiting, "the plan is stuck"
-            cid = waiting.pop(rng.randrange(len(waiting)) if rng else 0)
-            if cid.multihash not in self:
-                raise NotFound(f"block {cid} is missing", cid=cid)
-            plan.feed(cid, self[cid.multihash])
-
-    def resolve(self, path):
-        plan = paths.resolve(path)
-        try:
-            cid = next(plan)
-            while True:
-                if cid.multihash not in self:
-                    raise NotFound(f"block {cid} is missing", cid=cid)
-                cid = plan.send(self[cid.multihash])
-        except StopIteration as end:
-            return end.value
 
 
 def _file(data, profile):
@@ -190,128 +152,6 @@ def test_paths_through_values_and_what_is_not_there():
 def test_paths_that_are_none_are_typed_errors(path):
     with pytest.raises(IPFSKitError):
         paths.parse(path)
-
-
-# --- vectors ----------------------------------------------------------------------------------------------------------
-
-
-def _tree(store, cid):
-    """Everything below a directory: path -> bytes, or the target of a link."""
-    found = {}
-    node = dag_pb.decode(store[cid.multihash]) if cid.codec == DAG_PB else None
-    if node is None:
-        return {"": store[cid.multihash]} if cid.codec == 0x55 else {}
-    head = unixfs.decode(node.data or b"")
-    if head.type in (unixfs.FILE, unixfs.RAW):
-        return {"": b"".join(store.run(FileReader(cid))[0])}
-    if head.type == unixfs.SYMLINK:
-        return {"": ("link", bytes(head.data).decode())}
-    links = node.links
-    if head.type == unixfs.HAMT_SHARD:
-        links = [link for run in store.run(HamtEntries(cid))[0] for link in run]
-    for link in links:
-        for path, content in _tree(store, link.cid).items():
-            found[f"{link.name}/{path}".rstrip("/")] = content
-    return found
-
-
-def _car(name):
-    archive = read_car((VECTORS / "unixfs" / f"{name}.car").read_bytes())
-    return archive.header.roots, Store(archive.blocks)
-
-
-@needs_vectors
-def test_every_file_and_directory_of_the_vectors_reads():
-    complete = 0
-    for path in sorted((VECTORS / "unixfs").glob("*.car")):
-        roots, store = _car(path.stem)
-        for root in roots:
-            if root.codec not in (DAG_PB, 0x55):
-                continue
-            try:
-                tree = _tree(store, root)
-            except NotFound:
-                assert "missing" in path.stem, path
-                continue
-            except KeyError:  # fixtures that hold only a part of their DAG on purpose
-                continue
-            complete += 1
-            assert tree or root.multihash in store
-    assert complete >= 12
-
-
-@needs_vectors
-def test_a_sharded_directory_lists_and_resolves():
-    roots, store = _car("trustless_gateway_car--single-layer-hamt-with-multi-block-files")
-    [root] = roots
-    names = [link.name for run in store.run(HamtEntries(root))[0] for link in run]
-    assert len(names) == len(set(names)) > 100
-    for name in names[:20]:
-        assert store.resolve(f"{root}/{name}").cid
-
-
-@needs_vectors
-def test_the_symbolic_link_is_one():
-    roots, store = _car("path_gateway_unixfs--symlink")
-    assert any(isinstance(content, tuple) for root in roots for content in _tree(store, root).values())
-
-
-@needs_vectors
-def test_a_missing_block_is_named():
-    roots, store = _car("trustless_gateway_car--file-3k-and-3-blocks-missing-block")
-    [root] = roots
-    with pytest.raises(NotFound) as caught:
-        store.run(FileReader(root))
-    assert caught.value.cid is not None
-    assert caught.value.cid.multihash not in store
-
-
-@needs_vectors
-def test_names_that_leave_the_folder_are_there_to_be_refused():
-    roots, store = _car("path_gateway_tar--outside-root")
-    names = [name for root in roots for name in _tree(store, root)]
-    assert any(".." in name.split("/") for name in names)
-
-
-@needs_vectors
-@pytest.mark.parametrize(
-    "name",
-    [
-        "carv1-basic.car",
-        "carv2-basic.car",
-        "gocar--sample-wrapped-v2.car",
-        "gocar--sample-unixfs-v2.car",
-        "gocar--simple-unixfs.car",
-        "gocar--simple-unixfs-missing-blocks.car",
-    ],
-)
-@pytest.mark.parametrize("step", [1, 1000, 1 << 30])
-def test_archives_read_in_pieces_of_any_size(name, step):
-    raw = (VECTORS / "car" / name).read_bytes()
-    reader, blocks = CarReader(), []
-    for at in range(0, len(raw), step if len(raw) < 10_000 else max(step, 4096)):
-        blocks += reader.feed(raw[at : at + (step if len(raw) < 10_000 else max(step, 4096))])
-    found = reader.close()
-    assert blocks
-    assert found.roots
-    assert all(cid.verify(data) for cid, data in blocks)
-
-
-@needs_vectors
-@pytest.mark.parametrize(
-    "name",
-    [
-        "gocar--badheaderlength.car",
-        "gocar--badsectionlength.car",
-        "gocar--sample-corrupt-pragma.car",
-        "gocar--sample-rootless-v42.car",
-        "gocar--sample-v1-tailing-corrupt-section.car",
-        "gocar--sample-v1-with-zero-len-section2.car",
-    ],
-)
-def test_corrupt_archives_are_refused(name):
-    with pytest.raises(InvalidBlock, match="CAR"):
-        read_car((VECTORS / "car" / name).read_bytes())
 
 
 @settings(max_examples=50)

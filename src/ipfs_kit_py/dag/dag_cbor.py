@@ -23,6 +23,8 @@ _UINT, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
 _LINK_TAG = 42
 _WIDTHS = {24: 1, 25: 2, 26: 4, 27: 8}
 _SIMPLES = {0xF4: False, 0xF5: True, 0xF6: None}
+_SIMPLE_BYTES = {0xF8: 1, 0xF9: 2, 0xFA: 4, 0xFB: 8}  # behind the first
+_LAST_SIMPLE = 0xFB
 _SHORT_FLOATS = {0xF9: ">e", 0xFA: ">f"}
 _MIN_ITEM_BYTES = {_LIST: 1, _MAP: 2}  # nothing is begun for a length that the rest of the block cannot hold
 
@@ -194,7 +196,9 @@ def links(data: Buffer) -> list[CID]:
             elif major == _MAP:
                 items += 2 * argument
             elif major == _SIMPLE:
-                scanner.at += {0xF8: 1, 0xF9: 2, 0xFA: 4, 0xFB: 8}.get(argument, 0)
+                if argument > _LAST_SIMPLE:
+                    raise InvalidBlock("dag-cbor: a break or a reserved value stands where an item should")
+                scanner.at += _SIMPLE_BYTES.get(argument, 0)
     except IndexError:
         raise InvalidBlock("dag-cbor: cut short") from None
     if scanner.at != len(scanner.raw):
@@ -267,7 +271,7 @@ def _header(major: int, argument: int) -> bytes:
     for short, width in _WIDTHS.items():
         if argument < 1 << (8 * width):
             return bytes((major << 5 | short,)) + argument.to_bytes(width, "big")
-    raise InvalidBlock(f"dag-cbor: {str(argument)[:40]} does not fit 64 bits")
+    raise InvalidBlock(f"dag-cbor: a number of {argument.bit_length()} bits does not fit 64")
 
 
 def _encode_scalar(item: Any) -> bytes:
