@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from ipfs_kit_py import NodeConfig, open_node
-from ipfs_kit_py.core.cid import CBOR, CID, DAG_CBOR, DAG_JSON, DAG_PB, JSON, RAW
+from ipfs_kit_py.core.cid import CBOR, CID, DAG_CBOR, DAG_JSON, DAG_PB, JSON
 from ipfs_kit_py.core.errors import InvalidBlock, InvalidName, NotFound
-from ipfs_kit_py.dag import codecs, dag_json, dag_pb, unixfs
-from ipfs_kit_py.dag.car import Archive, CarReader, header, read_car, section
-from ipfs_kit_py.dag.hamt_list import HamtEntries
-from ipfs_kit_py.dag.reader import FileReader
+from ipfs_kit_py.dag import codecs, dag_cbor, dag_json, dag_pb
+from ipfs_kit_py.dag.car import Archive, header, read_car, section
 from ipfs_kit_py.dag.walk import DagWalk
-from test.engine.plans import Store
+from test.engine.plans import Store, tree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
 pytestmark = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside the checkout")
@@ -61,41 +59,22 @@ def archive(name: str) -> Archive:
 # --- codecs -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_fixture_comes_back_to_the_same_bytes_and_cid() -> None:
+def test_the_links_of_every_fixture_are_those_of_its_value() -> None:
     seen: Counter[int] = Counter()
     for cid, data in read_car(car_bytes("codecs", "fixtures")).blocks:
-        if cid.codec not in (DAG_CBOR, DAG_JSON, DAG_PB):
-            continue
-        seen[cid.codec] += 1
-        again = codecs.encode(codecs.decode(cid.codec, data), cid.codec)
-        assert again == data, cid
-        assert CID.of(again, cid.codec) == cid
-        assert codecs.links(cid, data) == codecs.dag_cbor.links_of(codecs.decode(cid.codec, data))
-    assert seen[DAG_CBOR] > 100
-    assert seen[DAG_JSON] > 100
-    assert seen[DAG_PB] > 10
+        if cid.codec in (DAG_CBOR, DAG_JSON, DAG_PB):
+            seen[cid.codec] += 1
+            assert codecs.links(cid, data) == dag_cbor.links_of(codecs.read(cid, data))
+    assert min(seen.values()) > 10
 
 
-def negative(pattern: str) -> Iterator[Any]:
-    for path in sorted(VECTORS.glob(pattern)):
-        for case in json.loads(path.read_text()):
-            yield pytest.param(path, case, id=f"{path.parent.parent.name}-{path.stem}-{case['name']}")
-
-
-@pytest.mark.parametrize(("path", "case"), list(negative("codecs-negative/*/decode/*.json")))
-def test_what_must_not_decode_is_refused(path: Path, case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("path", sorted(VECTORS.glob("codecs-negative/*/decode/*.json")), ids=str)
+def test_what_must_not_decode_is_refused_in_relaxed_form_too(path: Path) -> None:
     codec = {"dag-cbor": DAG_CBOR, "dag-json": DAG_JSON, "dag-pb": DAG_PB}[path.parent.parent.name]
-    for strict in (True, False):
-        with pytest.raises(InvalidBlock):
-            codecs.decode(codec, bytes.fromhex(case["hex"]), strict=strict)
-
-
-@pytest.mark.parametrize(("path", "case"), list(negative("codecs-negative/*/encode/*.json")))
-def test_what_must_not_encode_is_refused(path: Path, case: dict[str, Any]) -> None:
-    assert path.parent.parent.name == "dag-pb"
-    value = dag_json.decode(json.dumps(case["dag-json"]).encode())
-    with pytest.raises(InvalidBlock):
-        codecs.encode(value, DAG_PB)
+    for case in json.loads(path.read_text()):
+        data = bytes.fromhex(case["hex"])
+        with pytest.raises(InvalidBlock, match=str(CID.of(data, codec))):
+            codecs.read(CID.of(data, codec), data)
 
 
 # --- CAR --------------------------------------------------------------------------------------------------------------
@@ -105,21 +84,12 @@ def test_every_archive_is_either_good_or_corrupt() -> None:
     assert {path.stem for path in (VECTORS / "car").glob("*.car")} == {*GOOD, *CORRUPT}
 
 
-@pytest.mark.parametrize("step", [1, 1000, 1 << 30])
 @pytest.mark.parametrize("name", GOOD)
-def test_archives_read_in_pieces_of_any_size(name: str, step: int) -> None:
-    raw = car_bytes("car", name)
-    step = step if len(raw) < 10_000 else max(step, 4096)
-    reader, blocks = CarReader(), []
-    for at in range(0, len(raw), step):
-        blocks += reader.feed(raw[at : at + step])
-    found = reader.close()
-    assert blocks
-    assert found.roots
-    assert all(cid.verify(data) for cid, data in blocks)
-    store = Store(blocks)
+def test_archives_hold_their_dags_whole_or_lack_what_is_known(name: str) -> None:
+    found = read_car(car_bytes("car", name))
+    store = Store(found.blocks)
     missing = set()
-    for root in found.roots:
+    for root in found.header.roots:
         plan = DagWalk(root)
         while not plan.done:
             for cid, _ in plan.wanted(1 << 20):
@@ -171,28 +141,6 @@ def test_corrupt_archives_are_refused_and_nothing_of_them_stays(name: str, why: 
 # --- UnixFS and paths -------------------------------------------------------------------------------------------------
 
 
-def tree(store: Store, cid: CID) -> dict[str, Any]:
-    """Everything below a directory: path -> bytes, or the target of a link, or a value."""
-    if cid.codec == RAW:
-        return {"": store.get(cid)}
-    if cid.codec != DAG_PB:
-        return {"": codecs.read(cid, store.get(cid))}
-    node = dag_pb.decode(store.get(cid))
-    head = unixfs.decode(node.data or b"")
-    if head.type in (unixfs.FILE, unixfs.RAW):
-        return {"": b"".join(store.run(FileReader(cid))[0])}
-    if head.type == unixfs.SYMLINK:
-        return {"": ("link", bytes(head.data or b"").decode())}
-    links = node.links
-    if head.type == unixfs.HAMT_SHARD:
-        links = [link for run in store.run(HamtEntries(cid))[0] for link in run]
-    found = {}
-    for link in links:
-        for path, content in tree(store, link.cid).items():
-            found[f"{link.name}/{path}".rstrip("/")] = content
-    return found
-
-
 @pytest.mark.parametrize("name", UNIXFS)
 def test_every_root_is_walked_and_read_whole(name: str) -> None:
     found = archive(name)
@@ -211,14 +159,6 @@ def test_every_root_is_walked_and_read_whole(name: str) -> None:
             if not any(part in (".", "..") for part in path.split("/")):
                 reached = store.resolve(f"/ipfs/{root}/{path}".rstrip("/"))
                 assert tree(store, reached.cid) == {"": content}
-
-
-def test_a_sharded_directory_lists_and_resolves() -> None:
-    found = archive("trustless_gateway_car--single-layer-hamt-with-multi-block-files")
-    store = Store(found.blocks)
-    [root] = found.header.roots
-    names = [link.name for run in store.run(HamtEntries(root))[0] for link in run]
-    assert len(names) == len(set(names)) > 100
 
 
 @pytest.mark.parametrize(
@@ -248,12 +188,6 @@ def test_plain_values_are_read_and_link_to_nothing(kind: str) -> None:
     assert cid.codec in (CBOR, JSON)
     assert isinstance(codecs.read(cid, data), dict)
     assert codecs.links(cid, data) == []
-
-
-def test_the_symbolic_link_is_one() -> None:
-    found = archive("path_gateway_unixfs--symlink")
-    store = Store(found.blocks)
-    assert any(isinstance(content, tuple) for root in found.header.roots for content in tree(store, root).values())
 
 
 @pytest.mark.parametrize("name", ["inside-root", "outside-root"])

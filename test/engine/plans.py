@@ -8,6 +8,8 @@ from ipfs_kit_py.core.cid import CID, DAG_CBOR, DAG_PB, RAW, Block
 from ipfs_kit_py.core.errors import NotFound
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.dag import codecs, dag_pb, paths, unixfs
+from ipfs_kit_py.dag.hamt_list import HamtEntries
+from ipfs_kit_py.dag.reader import FileReader
 
 if TYPE_CHECKING:
     import random
@@ -112,3 +114,25 @@ def _take(chunks: list[bytes], count: int) -> list[bytes]:
 def value(store: Store, found: Any) -> CID:
     """A block of dag-cbor."""
     return store.put(codecs.encode(found, DAG_CBOR), DAG_CBOR)
+
+
+def tree(store: Store, cid: CID) -> dict[str, Any]:
+    """Everything below a directory: path -> bytes, or the target of a link, or a value."""
+    if cid.codec == RAW:
+        return {"": store.get(cid)}
+    if cid.codec != DAG_PB:
+        return {"": codecs.read(cid, store.get(cid))}
+    node = dag_pb.decode(store.get(cid))
+    head = unixfs.decode(node.data or b"")
+    if head.type in (unixfs.FILE, unixfs.RAW):
+        return {"": b"".join(store.run(FileReader(cid))[0])}
+    if head.type == unixfs.SYMLINK:
+        return {"": ("link", bytes(head.data or b"").decode())}
+    links = node.links
+    if head.type == unixfs.HAMT_SHARD:
+        links = [link for run in store.run(HamtEntries(cid))[0] for link in run]
+    found = {}
+    for link in links:
+        for path, content in tree(store, link.cid).items():
+            found[f"{link.name}/{path}".rstrip("/")] = content
+    return found

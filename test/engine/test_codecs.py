@@ -1,4 +1,7 @@
-"""The codecs, by property, and on what must be refused."""
+"""The codecs on vectors that no one here wrote, by property, and on what must be refused."""
+
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -7,6 +10,10 @@ from hypothesis import strategies as st
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, RAW
 from ipfs_kit_py.core.errors import InvalidBlock, IPFSKitError
 from ipfs_kit_py.dag import codecs, dag_cbor, dag_json, dag_pb
+from ipfs_kit_py.dag.car import read_car
+
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
+needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside the checkout")
 
 cids = st.builds(
     lambda data, codec: CID.of(data, codec), st.binary(max_size=8), st.sampled_from([RAW, DAG_PB, DAG_CBOR])
@@ -24,6 +31,43 @@ keys = st.text().filter(lambda text: text != "/")
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=5), max_leaves=20
 )
+
+
+@needs_vectors
+def test_every_fixture_comes_back_to_the_same_bytes_and_cid():
+    seen = {DAG_CBOR: 0, DAG_JSON: 0, DAG_PB: 0}
+    for cid, data in read_car((VECTORS / "codecs/fixtures.car").read_bytes()).blocks:
+        if cid.codec not in seen:
+            continue
+        seen[cid.codec] += 1
+        again = codecs.encode(codecs.decode(cid.codec, data), cid.codec)
+        assert again == data, cid
+        assert CID.of(again, cid.codec) == cid
+    assert seen[DAG_CBOR] > 100
+    assert seen[DAG_JSON] > 100
+    assert seen[DAG_PB] > 10
+
+
+def _negative(pattern):
+    for path in sorted(VECTORS.glob(pattern)):
+        for case in json.loads(path.read_text()):
+            yield pytest.param(path, case, id=f"{path.parent.parent.name}-{path.stem}-{case['name']}")
+
+
+@needs_vectors
+@pytest.mark.parametrize(("path", "case"), list(_negative("codecs-negative/*/decode/*.json")))
+def test_what_must_not_decode_is_refused(path, case):
+    codec = {"dag-cbor": DAG_CBOR, "dag-json": DAG_JSON, "dag-pb": DAG_PB}[path.parent.parent.name]
+    with pytest.raises(InvalidBlock):
+        codecs.decode(codec, bytes.fromhex(case["hex"]))
+
+
+@needs_vectors
+@pytest.mark.parametrize(("path", "case"), list(_negative("codecs-negative/*/encode/*.json")))
+def test_what_must_not_encode_is_refused(path, case):
+    value = dag_json.decode(json.dumps(case["dag-json"]).encode())
+    with pytest.raises(InvalidBlock):
+        codecs.encode(value, DAG_PB)
 
 
 def _same(one, two):

@@ -1,6 +1,7 @@
 """Reading plans: files, ranges, DAGs and paths, whatever the order in which blocks come."""
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,14 @@ from ipfs_kit_py.core.errors import InvalidBlock, IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs, dag_pb, paths, unixfs
 from ipfs_kit_py.dag.builder import build_file
 from ipfs_kit_py.dag.car import CarReader, header, read_car, section
+from ipfs_kit_py.dag.hamt_list import HamtEntries
 from ipfs_kit_py.dag.profiles import V0_2015, V1_2025
 from ipfs_kit_py.dag.reader import FileReader
 from ipfs_kit_py.dag.walk import DagWalk
-from test.engine.plans import Store
+from test.engine.plans import Store, tree
 
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
+needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside the checkout")
 TINY = V1_2025.replace(chunk_size=7, max_links=3)
 TINY_PB = V0_2015.replace(chunk_size=5, max_links=2)
 
@@ -152,6 +156,64 @@ def test_paths_through_values_and_what_is_not_there():
 def test_paths_that_are_none_are_typed_errors(path):
     with pytest.raises(IPFSKitError):
         paths.parse(path)
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+
+def _car(name):
+    archive = read_car((VECTORS / "unixfs" / f"{name}.car").read_bytes())
+    return archive.header.roots, Store(archive.blocks)
+
+
+@needs_vectors
+def test_a_sharded_directory_lists_and_resolves():
+    roots, store = _car("trustless_gateway_car--single-layer-hamt-with-multi-block-files")
+    [root] = roots
+    names = [link.name for run in store.run(HamtEntries(root))[0] for link in run]
+    assert len(names) == len(set(names)) > 100
+    for name in names[:20]:
+        assert store.resolve(f"{root}/{name}").cid
+
+
+@needs_vectors
+def test_the_symbolic_link_is_one():
+    roots, store = _car("path_gateway_unixfs--symlink")
+    assert any(isinstance(content, tuple) for root in roots for content in tree(store, root).values())
+
+
+@needs_vectors
+def test_a_missing_block_is_named():
+    roots, store = _car("trustless_gateway_car--file-3k-and-3-blocks-missing-block")
+    [root] = roots
+    with pytest.raises(NotFound) as caught:
+        store.run(FileReader(root))
+    assert caught.value.cid is not None
+    assert caught.value.cid.multihash not in store
+
+
+@needs_vectors
+@pytest.mark.parametrize(
+    "name",
+    [
+        "carv1-basic.car",
+        "carv2-basic.car",
+        "gocar--sample-wrapped-v2.car",
+        "gocar--sample-unixfs-v2.car",
+        "gocar--simple-unixfs.car",
+        "gocar--simple-unixfs-missing-blocks.car",
+    ],
+)
+@pytest.mark.parametrize("step", [1, 1000, 1 << 30])
+def test_archives_read_in_pieces_of_any_size(name, step):
+    raw = (VECTORS / "car" / name).read_bytes()
+    reader, blocks = CarReader(), []
+    for at in range(0, len(raw), step if len(raw) < 10_000 else max(step, 4096)):
+        blocks += reader.feed(raw[at : at + (step if len(raw) < 10_000 else max(step, 4096))])
+    found = reader.close()
+    assert blocks
+    assert found.roots
+    assert all(cid.verify(data) for cid, data in blocks)
 
 
 @settings(max_examples=50)
