@@ -53,6 +53,10 @@ GROUPS: dict[str, list[Goal]] = {
         Goal("line_unhashed", "the same without hashing", "MB/s"),
         Goal("own_from_own", "own <- own", "MB/s", least=400, yardstick=LINE, share=0.5),
         Goal("fetch_rss", "receiver's RssAnon above idle during it", "MiB", most=96),
+        Goal("line_cpu", "CPU of the line's receiver", "s/GiB"),
+        Goal("fetch_cpu", "CPU of our receiver", "s/GiB"),
+        Goal("fetch_loop_cpu", "of it, the thread of the loop", "s/GiB"),
+        Goal("serve_cpu", "CPU of our server", "s/GiB"),
     ],
     "kubo": [
         Goal("kubo_from_kubo", "Kubo 0.43 <- Kubo 0.43", "MB/s"),

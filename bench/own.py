@@ -83,11 +83,12 @@ async def fetch(repo: str, address: str, cid: str) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
-            start = time.perf_counter()
+            start, cpu, loop = time.perf_counter(), time.process_time(), time.thread_time()
             await node.connect(address)
             connected = time.perf_counter()
             stat = await node.fetch(cid)
             seconds = time.perf_counter() - start
+            cpu, loop = time.process_time() - cpu, time.thread_time() - loop
             done = True
         exchange = (await node.statistics()).exchange
         say(
@@ -95,6 +96,8 @@ async def fetch(repo: str, address: str, cid: str) -> None:
             connect_ms=(connected - start) * 1e3,
             bytes=stat.size,
             mb_s=stat.size / 1e6 / seconds,
+            cpu_s=cpu,
+            loop_cpu_s=loop,
             rss_idle_kib=idle,
             rss_above_idle_kib=peak - idle,
             exchange=repr(exchange),

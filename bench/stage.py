@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from bench.children import python
+from bench.children import Child, python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +22,12 @@ WARM = 4  # times the file's size: as much of the page cache as a run uses at on
 
 
 class Served(NamedTuple):
-    """A server's address, the file's root, and a block of 256 KiB."""
+    """A server's address, the file's root, a block of 256 KiB, and its process."""
 
     address: str
     cid: str
     block: str
+    child: Child
 
 
 def make_file(path: Path, size: int) -> str:
@@ -94,4 +95,4 @@ class Stage:
         """Start a node that adds a file and serves it to the end of the run."""
         child = self._stack.enter_context(python("own.py", "serve", self.folder / name, file))
         row = child.row()
-        return Served(row["address"], row["cid"], row["block"])
+        return Served(row["address"], row["cid"], row["block"], child)

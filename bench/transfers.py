@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.stage import Served, Stage
 
 FETCHERS = 4
+GIB = 1 << 30
 LINE_BLOCK = 262_144  # bytes, of the line's blocks
 
 Found = dict[str, Measured]
@@ -34,14 +35,24 @@ def fetch(stage: Stage, served: Served) -> dict[str, Any]:
 def own(stage: Stage) -> Found:
     """The line and our own fetch in turns."""
     server = stage.server
-    found: dict[str, list[float]] = {name: [] for name in ("line", "line_unhashed", "own_from_own", "fetch_rss")}
+    gib = stage.size / GIB
+    found: dict[str, list[float]] = {}
     for _ in range(stage.repeat):
         line = once("line.py", str(stage.size // LINE_BLOCK))
+        before = server.child.cpu()
         row = fetch(stage, server)
-        found["line"].append(line["line_mb_s"])
-        found["line_unhashed"].append(line["unhashed_mb_s"])
-        found["own_from_own"].append(row["mb_s"])
-        found["fetch_rss"].append(row["rss_above_idle_kib"] / 1024)
+        figures = {
+            "line": line["line_mb_s"],
+            "line_unhashed": line["unhashed_mb_s"],
+            "own_from_own": row["mb_s"],
+            "fetch_rss": row["rss_above_idle_kib"] / 1024,
+            "line_cpu": line["line_cpu_s"] / gib,
+            "fetch_cpu": row["cpu_s"] / gib,
+            "fetch_loop_cpu": row["loop_cpu_s"] / gib,
+            "serve_cpu": (server.child.cpu() - before) / gib,
+        }
+        for name, value in figures.items():
+            found.setdefault(name, []).append(value)
     measured = {name: Measured(values) for name, values in found.items()}
     return measured | {"own_from_own": _against(found["own_from_own"], found["line"])}
 
