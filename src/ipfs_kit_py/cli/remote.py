@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -11,10 +12,11 @@ import h11
 import trio
 
 from ipfs_kit_py.cli.untar import untar
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, NotRunning
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from typing_extensions import Buffer
 
@@ -98,8 +100,9 @@ async def _exchange(
 
     async def send() -> None:
         try:
-            async for piece in _body(uploads, boundary):
-                await stream.send_all(connection.send(h11.Data(data=bytes(piece))) or b"")
+            async with aclosing(_body(uploads, boundary)) as pieces:
+                async for piece in pieces:
+                    await stream.send_all(connection.send(h11.Data(data=bytes(piece))) or b"")
             await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
         except trio.BrokenResourceError:
             return  # the daemon stopped reading: its answer says why
@@ -121,21 +124,29 @@ async def _exchange(
         raise failures[0]
 
 
-async def _body(uploads: AsyncIterator[Entry] | None, boundary: str) -> AsyncIterator[Buffer]:
+async def _body(uploads: AsyncIterator[Entry] | None, boundary: str) -> AsyncGenerator[Buffer, None]:
     if uploads is None:
         return
-    async for entry in uploads:
-        name = quote(entry.path.encode("utf-8", "surrogateescape"), safe="/")
-        kind = _PART_TYPES.get(entry.kind, "application/octet-stream")
-        yield (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            f"Content-Type: {kind}\r\n\r\n"
-        ).encode()
-        if entry.chunks is not None:
-            async for chunk in entry.chunks():
-                yield chunk
-        yield entry.target.encode("utf-8", "surrogateescape") + b"\r\n"
+    async with finishing(uploads):
+        async for entry in uploads:
+            async with aclosing(_part(entry, boundary)) as pieces:
+                async for piece in pieces:
+                    yield piece
     yield f"--{boundary}--\r\n".encode()
+
+
+async def _part(entry: Entry, boundary: str) -> AsyncGenerator[Buffer, None]:
+    name = quote(entry.path.encode("utf-8", "surrogateescape"), safe="/")
+    kind = _PART_TYPES.get(entry.kind, "application/octet-stream")
+    yield (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        f"Content-Type: {kind}\r\n\r\n"
+    ).encode()
+    if entry.chunks is not None:
+        async with finishing(entry.chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    yield entry.target.encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 async def _answer(
@@ -144,7 +155,7 @@ async def _answer(
     verb: str,
     take: Callable[[bytes, AsyncIterator[bytes]], Awaitable[None]],
 ) -> None:
-    async def events() -> AsyncIterator[h11.Event]:
+    async def events() -> AsyncGenerator[h11.Event, None]:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
@@ -154,21 +165,20 @@ async def _answer(
             if isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                 return
 
-    source = events()
-
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         async for event in source:
             if isinstance(event, h11.Data):
                 yield bytes(event.data)
 
-    async for event in source:
-        if isinstance(event, h11.Response):
-            kind = dict(event.headers).get(b"content-type", b"")
-            if event.status_code == 200:
-                await take(kind, body())
-                return
-            text = b"".join([piece async for piece in body()])
-            raise DaemonError(_message(text) or f"{verb}: the daemon answered {event.status_code}")
+    async with aclosing(events()) as source, aclosing(body()) as pieces:
+        async for event in source:
+            if isinstance(event, h11.Response):
+                kind = dict(event.headers).get(b"content-type", b"")
+                if event.status_code == 200:
+                    await take(kind, pieces)
+                    return
+                text = b"".join([piece async for piece in pieces])
+                raise DaemonError(_message(text) or f"{verb}: the daemon answered {event.status_code}")
 
 
 def _message(body: bytes) -> str:

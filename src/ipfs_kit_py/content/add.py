@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from ipfs_kit_py.core import multihash
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES
 from ipfs_kit_py.core.errors import ConfigError
 from ipfs_kit_py.dag.builder import FileBuilder
@@ -91,11 +92,12 @@ class _Adding:
 
     async def file(self, chunks: AsyncIterator[Buffer], progress: Callable[[int], None] | None) -> Built:
         builder = FileBuilder(self._profile)
-        piece = await anext(chunks, None)
-        while piece is not None:
-            piece = await self._step(builder, piece, chunks)
-            if progress is not None:
-                progress(builder.size)
+        async with finishing(chunks):
+            piece = await anext(chunks, None)
+            while piece is not None:
+                piece = await self._step(builder, piece, chunks)
+                if progress is not None:
+                    progress(builder.size)
         built = builder.finish()
         self.gather(built.blocks)
         return built
@@ -152,7 +154,7 @@ async def add_entries(
 
     ``put`` stores a batch of blocks (``None``: only hash); all were stored before the last row comes. ``wrap`` puts
     everything into one directory. ``progress(path, bytes)`` is told how much of a file is done. ``InvalidName`` for
-    names that no tree may have; errors of reading and storing come through.
+    names that no tree may have; errors of reading and storing come through. ``entries`` is closed at the end.
     """
     adding = _Adding(profile, put)
     tree = TreeBuilder(profile)
@@ -163,19 +165,20 @@ async def add_entries(
             adding.gather(built.blocks)
             rows.append(Row(entry.path, entry.cid, entry.tsize, is_root="/" not in entry.path and not wrap))
 
-    async for entry in entries:
-        if entry.kind == "directory":
-            left(tree.enter(entry.path))
-        elif entry.kind == "symlink":
-            left(tree.add_symlink(entry.path, entry.target))
-        elif entry.chunks is not None:
-            tell = None if progress is None else (lambda done, path=entry.path: progress(path, done))
-            built = await adding.file(entry.chunks(), tell)
-            path = entry.path or str(built.cid)
-            left(tree.add(path, built))
-            rows.append(Row(path, built.cid, built.tsize, is_root="/" not in path and not wrap))
-        while len(rows) > 1:  # the newest waits until it is known whether it is the last
-            yield rows.pop(0)
+    async with finishing(entries):
+        async for entry in entries:
+            if entry.kind == "directory":
+                left(tree.enter(entry.path))
+            elif entry.kind == "symlink":
+                left(tree.add_symlink(entry.path, entry.target))
+            elif entry.chunks is not None:
+                tell = None if progress is None else (lambda done, path=entry.path: progress(path, done))
+                built = await adding.file(entry.chunks(), tell)
+                path = entry.path or str(built.cid)
+                left(tree.add(path, built))
+                rows.append(Row(path, built.cid, built.tsize, is_root="/" not in path and not wrap))
+            while len(rows) > 1:  # the newest waits until it is known whether it is the last
+                yield rows.pop(0)
     root, finished = tree.finish()
     left(finished)
     if wrap:

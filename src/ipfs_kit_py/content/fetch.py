@@ -9,6 +9,7 @@ import trio
 from ipfs_kit_py.content.pump import pump
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, RAW, Block
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES, READ_AHEAD_BYTES
 from ipfs_kit_py.core.errors import NotFound
 from ipfs_kit_py.dag import car, codecs
@@ -118,14 +119,15 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         brought.extend(await trio.to_thread.run_sync(_put_fresh, source.store, blocks))
 
     try:
-        async for piece in pieces:
-            found = await trio.to_thread.run_sync(reader.feed, piece)
-            batch += found
-            count += len(found)
-            grown = sum(memoryview(block.data).nbytes for block in found)
-            size, waiting = size + grown, waiting + grown
-            if waiting >= PUT_BATCH_BYTES:
-                await flush()
+        async with finishing(pieces):
+            async for piece in pieces:
+                found = await trio.to_thread.run_sync(reader.feed, piece)
+                batch += found
+                count += len(found)
+                grown = sum(memoryview(block.data).nbytes for block in found)
+                size, waiting = size + grown, waiting + grown
+                if waiting >= PUT_BATCH_BYTES:
+                    await flush()
         roots = reader.close().roots
         await flush()
     except BaseException:
