@@ -82,7 +82,12 @@ class Finder:
             dials.release()
 
 
-async def _closable(iterator: AsyncIterator[tuple[PeerID, list[str]]]) -> AsyncGenerator[tuple[PeerID, list[str]]]:
+def _closable(iterator: AsyncIterator[tuple[PeerID, list[str]]]) -> AsyncGenerator[tuple[PeerID, list[str]]]:
+    """What is to be closed when a search ends early: the generator itself, or one around an iterator that is none."""
+    return iterator if isinstance(iterator, AsyncGenerator) else _generator(iterator)
+
+
+async def _generator(iterator: AsyncIterator[tuple[PeerID, list[str]]]) -> AsyncGenerator[tuple[PeerID, list[str]]]:
     async for item in iterator:
         yield item
 
