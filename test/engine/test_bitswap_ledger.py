@@ -330,13 +330,13 @@ def test_an_answer_of_an_earlier_connection_does_not_widen_the_next() -> None:
     ledger = Ledger()
     old: list[Answer] = []
     for _ in range(4):
-        _ask(ledger, A, [_want(number) for number in range(100)])
+        _ask(ledger, A, [_want(number) for number in range(100)], 2 * MIB)
         while answer := ledger.next_action():
             old.append(answer)
         ledger.on_peer_disconnected(A)
     for answer in old:
         ledger.on_sent(answer, done=False)
-    _ask(ledger, A, [_want(number) for number in range(100)])
+    _ask(ledger, A, [_want(number) for number in range(100)], 2 * MIB)
     sent = 0
     first = ledger.next_action()
     assert first is not None

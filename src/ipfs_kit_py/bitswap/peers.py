@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.bitswap.wantlist import Wantlist
-from ipfs_kit_py.core.config import SESSION_WINDOW_MAX, SESSION_WINDOW_MIN, WANT_TIMEOUT_MAX, WANT_TIMEOUT_MIN
+from ipfs_kit_py.core.config import (
+    MAX_WANTLIST_ENTRIES,
+    SESSION_WINDOW_MAX,
+    SESSION_WINDOW_MIN,
+    WANT_TIMEOUT_MAX,
+    WANT_TIMEOUT_MIN,
+)
 
 if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID, PeerID
@@ -24,6 +31,7 @@ HEDGE_SCAN = 8  # oldest blocks of a peer that are looked at
 WINDOW_SECONDS = 0.25  # a window holds what a peer delivers in its latency and so long, twice
 METER_SECONDS = 0.05  # throughput is measured over so long: blocks of one message come at one time
 METER_BYTES = 64 << 10  # and over so much: less measures the latency
+MAX_PROBES = MAX_WANTLIST_ENTRIES * 3 // 4  # wants a peer may hold before it is only asked for blocks
 _GAIN = 0.25  # weight of the newest measurement
 
 
@@ -50,19 +58,20 @@ class Peer:
         self.wantlist = Wantlist()
         self.asked: dict[CID, Asked] = {}  # in the order of asking
         self.overdue: dict[CID, Asked] = {}  # given up for others, but they may still come
+        self.refused: OrderedDict[CID, None] = OrderedDict()  # it was told of them and has them not: room for others
         self.outstanding = 0  # bytes asked for and not here
         self.latency: float | None = None
         self.throughput: float | None = None
         self.window = FIRST_WINDOW
         self.silent = 0  # timeouts in a row
         self.last_heard = 0.0
-        self._probed_at: float | None = None
+        self._probed: tuple[CID, float] | None = None  # the want-have whose answer is timed
         self._metered_at: float | None = None
         self._metered = 0
 
     def room(self, size: int) -> bool:
-        """Whether ``size`` bytes more may be asked for."""
-        if self.wantlist.full:
+        """Whether a block of ``size`` bytes more may be asked for."""
+        if len(self.wantlist) - len(self.refused) >= MAX_WANTLIST_ENTRIES:
             return False
         return not self.outstanding or self.outstanding + size <= self.window
 
@@ -83,10 +92,10 @@ class Peer:
 
     def probe(self, cid: CID, priority: int, now: float) -> bool:
         """Ask whether the peer has a block; whether that is news."""
-        if not self.wantlist.want(cid, block=False, priority=priority):
+        if len(self.wantlist) - len(self.refused) >= MAX_PROBES or not self._tell(cid, block=False, priority=priority):
             return False
-        if self._probed_at is None:
-            self._probed_at = now
+        if self._probed is None or now - self._probed[1] > self.timeout():
+            self._probed = cid, now
         return True
 
     def ask(self, cid: CID, size: int, priority: int, now: float) -> None:
@@ -98,7 +107,30 @@ class Peer:
         alone = not self.outstanding
         self.outstanding += size
         self.asked[cid] = Asked(size, now, late_at, now + PATIENCE * self.timeout(), alone=alone)
-        self.wantlist.want(cid, block=True, priority=priority)
+        self._tell(cid, block=True, priority=priority)
+
+    def _tell(self, cid: CID, *, block: bool, priority: int) -> bool:
+        self.refused.pop(cid, None)
+        if self.refused and len(self.wantlist) >= MAX_WANTLIST_ENTRIES and not self.wantlist.asked(cid):
+            self.wantlist.cancel(self.refused.popitem(last=False)[0])
+        return self.wantlist.want(cid, block=block, priority=priority)
+
+    def untell(self, cid: CID) -> None:
+        """A want is over."""
+        self.refused.pop(cid, None)
+        self.wantlist.cancel(cid)
+        if self._probed is not None and self._probed[0] == cid:
+            self._probed = None
+
+    def forget(self, cid: CID) -> None:
+        """The peer does not hold a want any more, or is to be told of it anew."""
+        self.refused.pop(cid, None)
+        self.wantlist.forget(cid)
+
+    def refuse(self, cid: CID) -> None:
+        """The peer has not got a block. It keeps the want while there is room for it."""
+        if self.wantlist.asked(cid):
+            self.refused[cid] = None
 
     def release(self, cid: CID) -> Asked | None:
         """A block is no longer waited for here."""
@@ -107,21 +139,29 @@ class Peer:
             self.outstanding -= found.size
         return found
 
+    def delivered(self, cid: CID) -> Asked | None:
+        """The peer sent a block, and with it holds the want no longer."""
+        self.forget(cid)
+        return self.release(cid)
+
     # --- hearing ------------------------------------------------------------------------------------------------------
 
-    def heard(self, now: float, *, presence: bool = False) -> None:
-        """The peer said something; ``presence`` where it answered whether it has a block."""
+    def heard(self, now: float) -> None:
+        """The peer said something."""
         self.last_heard = max(now, self.last_heard)
         self.silent = 0
-        if presence and self._probed_at is not None:
-            self.measured_latency(now - self._probed_at)
-            self._probed_at = None
+
+    def answered(self, cid: CID, now: float) -> None:
+        """The peer said whether it has a block, or sent it."""
+        if self._probed is not None and self._probed[0] == cid:
+            self.measured_latency(now - self._probed[1])
+            self._probed = None
 
     def received(self, cid: CID, size: int, at: float) -> None:
         """The peer delivered a block at the time ``at``, asked for or not."""
-        asked = self.release(cid)
-        self.wantlist.forget(cid)
+        asked = self.delivered(cid)
         self.heard(at)
+        self.answered(cid, at)
         if asked is not None and asked.alone:
             self.measured_latency(at - asked.sent)
             if size >= METER_BYTES:
@@ -194,6 +234,7 @@ class Peer:
                 silent = True
             else:
                 self.release(cid)
+                self.refuse(cid)
         self.silent += silent
         return found
 
