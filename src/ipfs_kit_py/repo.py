@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_API = "127.0.0.1:5001"
-_SETTABLE = {item.name: item for item in fields(NodeConfig) if item.name not in ("repo", "extra")}
+_SETTABLE = {item.name: item for item in fields(NodeConfig) if item.name != "repo"}
 _PATHS = frozenset({"identity_path"})
 
 

@@ -251,6 +251,16 @@ def test_bench_prints_figures(shell):
     assert found["mb_s"] > 0
 
 
+def test_hashing_alone_gives_the_cid_that_adding_would(tmp_path):
+    shell = Shell(tmp_path)
+    (tmp_path / "file").write_bytes(b"hello world")
+    assert shell.line("add", "-n", "-Q", "file") == HELLO
+    shell.line("config", "profile", "unixfs-v0-2015")
+    for path in (["file"], ["--profile", "unixfs-v1-2025", "file"]):
+        assert shell.line("add", "-n", "-Q", *path) == shell.line("add", "-Q", *path)
+    assert shell.line("add", "-n", "-Q", "file").startswith("Qm")
+
+
 def test_help_imports_no_network_and_hashing_no_node():
     for arguments, banned in (
         (["--help"], ("trio", "ipfs_kit_py.node", "ipfs_kit_py.net", "lmdb", "rich")),

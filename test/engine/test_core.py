@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from ipfs_kit_py.core import multihash, varint
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, DAG_PB, RAW, PeerID
+from ipfs_kit_py.core.config import PRESETS, NodeConfig
 from ipfs_kit_py.core.errors import InvalidAddress, InvalidCID
+from ipfs_kit_py.core.multiaddr import from_text
 from ipfs_kit_py.core.text import printable
 
 HELLO_V0 = "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD"
@@ -128,3 +130,13 @@ def test_names_from_strangers_cannot_drive_a_terminal():
     assert printable("a\x1b[31mb\nc") == r"a\x1b[31mb\nc"
     assert printable("\u202eevil") == r"\u202eevil"
     assert printable(b"\xff".decode("utf-8", "surrogateescape")) == r"\xff"
+
+
+def test_a_preset_stands_for_its_addresses():
+    own = "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+    known = PRESETS["well-known"]
+    assert NodeConfig(peers=(own, "well-known", own)).peer_addresses == (own, *known)
+    assert NodeConfig().peer_addresses == ()
+    for address in known:
+        PeerID.parse(address.rpartition("/p2p/")[2])
+        from_text(address)

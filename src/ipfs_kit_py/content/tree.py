@@ -60,17 +60,17 @@ def kind_of(cid: CID, data: bytes) -> Kind:
     if cid.codec != DAG_PB:
         raise NotAFile(f"{cid} is {CODEC_NAMES.get(cid.codec, hex(cid.codec))}, not UnixFS; use `dag get`")
     try:
-        head = unixfs.decode(dag_pb.decode(data).data or b"")
+        head = unixfs.decode(dag_pb.split(data).data)
     except InvalidBlock as error:
         raise NotAFile(f"{cid} is no UnixFS ({error}); use `dag get`") from None
     if head.type in (unixfs.DIRECTORY, unixfs.HAMT_SHARD):
         return Kind(DIRECTORY)
     if head.type == unixfs.SYMLINK:
-        target = bytes(head.data or b"").decode("utf-8", "surrogateescape")
-        return Kind(SYMLINK, len(bytes(head.data or b"")), target)
+        target = bytes(head.data or b"")
+        return Kind(SYMLINK, len(target), target.decode("utf-8", "surrogateescape"))
     if head.type == unixfs.METADATA:
         raise NotAFile(f"{cid} is UnixFS metadata, not a file or directory")
-    own = len(bytes(head.data or b""))
+    own = memoryview(head.data or b"").nbytes
     return Kind(FILE, head.filesize if head.filesize is not None else own + sum(head.blocksizes))
 
 
@@ -96,8 +96,9 @@ class Trees:
     async def links(self, session: SourceSession, cid: CID) -> AsyncGenerator[Sequence[dag_pb.PBLink], None]:
         """A directory's links, in pages. ``NotAFile`` where it is none."""
         data = await session.get(cid)
-        if kind_of(cid, data).name != DIRECTORY:
-            raise NotAFile(f"{cid} is a {kind_of(cid, data).name}, not a directory")
+        kind = kind_of(cid, data).name
+        if kind != DIRECTORY:
+            raise NotAFile(f"{cid} is a {kind}, not a directory; use `cat` or `get`")
         node = dag_pb.decode(data)
         if unixfs.decode(node.data or b"").type == unixfs.HAMT_SHARD:
             async with Reading(self._nursery, self._source, HamtEntries(cid), READ_AHEAD_BYTES) as pages:

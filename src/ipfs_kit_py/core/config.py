@@ -5,7 +5,7 @@ What a remote peer can make grow has its cap here and nowhere else. ``NodeConfig
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.errors import ConfigError
@@ -216,7 +216,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
 class NodeConfig:
     """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
 
-    ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory.
+    ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
+    dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
     """
 
@@ -236,7 +237,6 @@ class NodeConfig:
     high_water: int | None = None
     grace: float | None = None
     agent: str = "ipfs-kit-py/1.0"
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -253,6 +253,12 @@ class NodeConfig:
             name: value for name in ("low_water", "high_water", "grace") if (value := getattr(self, name)) is not None
         }
         return replace(row, **own) if own else row
+
+    @property
+    def peer_addresses(self) -> tuple[str, ...]:
+        """``peers`` with the addresses of presets in place of their names, each once."""
+        found = (address for peer in self.peers for address in PRESETS.get(peer, (peer,)))
+        return tuple(dict.fromkeys(found))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for a configuration file."""

@@ -111,7 +111,7 @@ async def _wire(config: NodeConfig, key: PrivateKey, store: LocalStore, services
     exchange = Bitswap(swarm, store, random.Random())
     await services.start(exchange.run)
     node = Node(config, key, BlockSource(store, exchange), store, services, network=swarm, exchange=exchange)
-    for address in config.peers:
+    for address in config.peer_addresses:
         services.start_soon(_stay_connected, node, address)
     return node
 

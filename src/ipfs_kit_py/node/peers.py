@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.cid import PeerID
 from ipfs_kit_py.core.errors import InvalidAddress
+from ipfs_kit_py.net.addresses import with_peer
 from ipfs_kit_py.node.base import Services
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class PeerVerbs(Services):
 
     def addresses(self) -> list[str]:
         """Where this node can be reached, each with ``/p2p/<id>``."""
-        return [] if self._swarm is None else [f"{item}/p2p/{self.peer_id}" for item in self._swarm.addresses()]
+        return [] if self._swarm is None else [with_peer(item, self.peer_id) for item in self._swarm.addresses()]
 
     def protocols(self) -> list[str]:
         """The protocols that this node answers."""
