@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from ipfs_kit_py.bitswap.client import LOOK_SECONDS
 from ipfs_kit_py.bitswap.wire import V100, V110, V120, Entry, Message, encode
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, DAG_PB, RAW, Block, PeerID
@@ -19,7 +20,6 @@ from ipfs_kit_py.core.config import (
     MAX_MESSAGE_BYTES,
     PROVIDER_SEARCHES,
     PROVIDERS_PER_SEARCH,
-    RETRY_SECONDS,
     WRITE_STALL_SECONDS,
 )
 from ipfs_kit_py.core.errors import InvalidAddress, NotFound, NotRunning, QuotaExceeded, TimedOut
@@ -253,7 +253,7 @@ def test_blocks_that_another_process_stores_reach_the_reader() -> None:
             nursery.start_soon(want)
             await settle(lambda: one.stats.wants == 3)
             one.store.put_many(items)  # nobody tells the exchange
-            await settle(lambda: bool(got), 2 * RETRY_SECONDS + 1)
+            await settle(lambda: bool(got), 2 * LOOK_SECONDS + 1)
             assert got == [data_of(items)]
             assert one.idle()
 

@@ -18,7 +18,7 @@ from ipfs_kit_py.bitswap.session import Wants
 from ipfs_kit_py.bitswap.wants import FindProviders, Penalise, Send, Statistics
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, V120, Message
 from ipfs_kit_py.core.cid import Block
-from ipfs_kit_py.core.config import MIB, RETRY_SECONDS
+from ipfs_kit_py.core.config import MIB
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, StorageError, TimedOut
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["Client", "ClientSession", "FindProvidersFunction"]
 
-LOOK_BATCH = 64  # blocks looked for in the store at once
+LOOK_SECONDS = 2.0  # between looks into the store for what is waited for that long
+LOOK_BATCH = 64  # blocks looked for at once
 TIMER_GRAIN = 0.002  # seconds; deadlines closer together than this are met together
 
 
@@ -331,7 +332,7 @@ class Client:
         """What is waited for long may have come into the store unseen: by another process, or just before the want."""
         before: set[CID] = set()
         while True:
-            await trio.sleep(RETRY_SECONDS)
+            await trio.sleep(LOOK_SECONDS)
             still = [cid for cid in self._waiters if cid in before]
             for at in range(0, len(still), LOOK_BATCH):
                 batch = still[at : at + LOOK_BATCH]
