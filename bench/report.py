@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,8 +122,26 @@ def machine(size: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
         "file_mib": size >> 20,
-        "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+class Others:
+    """How much of the machine other work took, from here to the end: what makes a run worth little."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def cores(self) -> float:
+        """Cores that were busy with something else, on average; processes of ours must have ended."""
+        wall, busy, ours = (end - start for end, start in zip(self._now(), self._start, strict=True))
+        return round(max(0.0, busy - ours) / wall, 2)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds: of the clock, of all cores' work, of our own and our ended children's."""
+        total = psutil.cpu_times()
+        idle = total.idle + getattr(total, "iowait", 0.0) + getattr(total, "guest", 0.0)
+        return time.monotonic(), sum(total) - idle, sum(os.times()[:4])
 
 
 def said(about: dict[str, Any]) -> str:
@@ -128,5 +149,5 @@ def said(about: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {number}" for name, number in about["libraries"].items())
     return (
         f"{about['when']}, {about['cores']} cores of {about['cpu']}, {about['system']}, Python {about['python']}, "
-        f"{libraries}; a file of {about['file_mib']} MiB; load before the run {about['load_before']}."
+        f"{libraries}; a file of {about['file_mib']} MiB; other work took {about['others_cores']} cores."
     )

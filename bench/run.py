@@ -71,7 +71,7 @@ def measure(name: str, stage: Stage) -> list[Row]:
 def run(chosen: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     """Measure what was chosen."""
     repeat, often, size = (2, 3, 64 * MIB) if chosen.quick else (5, 11, 1024 * MIB)
-    about = report.machine(size)
+    about, others = report.machine(size), report.Others()
     rows: list[Row] = []
     with Stage(size, chosen.repeat or repeat, often, chosen.folder) as stage:
         note("warming up")
@@ -80,7 +80,7 @@ def run(chosen: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
             started = time.perf_counter()
             rows += measure(name, stage)
             note(f"{name}: {time.perf_counter() - started:.0f} s")
-    return rows, about
+    return rows, about | {"others_cores": others.cores()}
 
 
 def ended(*_signal: object) -> None:
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         note("interrupted")
         return 130
-    print(report.markdown(rows, about) if chosen.markdown else report.table(rows))
+    print(report.markdown(rows, about) if chosen.markdown else f"{report.table(rows)}\n\n{report.said(about)}")
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps({"machine": about, "figures": [row.json() for row in rows]}, indent=2) + "\n")
     note(f"written to {chosen.json}")
