@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_kit_py.bitswap.wantlist import MESSAGE_BYTES, Wantlist
 from ipfs_kit_py.bitswap.wire import Entry, Message, encode, entry_size
-from ipfs_kit_py.core.cid import CID
 
 from .bitswap_world import cid_of
+
+if TYPE_CHECKING:
+    from ipfs_kit_py.core.cid import CID
 
 
 def _said(wantlist: Wantlist) -> list[tuple[CID, str]]:
@@ -54,6 +58,12 @@ def test_put_and_cancel_before_it_is_sent_costs_nothing() -> None:
     assert not wantlist.want(cid_of(1), block=True)  # the peer still has it
     assert not wantlist.dirty
     assert wantlist.asked(cid_of(1))
+    wantlist.want(cid_of(2), block=False)
+    wantlist.take()
+    wantlist.want(cid_of(2), block=True)
+    wantlist.cancel(cid_of(2))
+    assert len(wantlist) == 1
+    assert _said(wantlist) == [(cid_of(2), "cancel")]
 
 
 def test_cancel_goes_only_to_who_was_told() -> None:

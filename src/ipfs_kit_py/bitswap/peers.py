@@ -101,6 +101,8 @@ class Peer:
     def ask(self, cid: CID, size: int, priority: int, now: float) -> None:
         """Ask the peer for a block that is expected to weigh ``size`` bytes."""
         self.release(cid)
+        if self._probed is not None and self._probed[0] == cid:
+            self._probed = None  # the answer is the block, after others
         late_at = now + HEDGE_FACTOR * self.expected_seconds(size) + HEDGE_SECONDS
         if not self.outstanding:
             self._metered_at = None  # a new busy time: the pause before it says nothing of the throughput

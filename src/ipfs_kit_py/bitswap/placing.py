@@ -28,6 +28,7 @@ OLD_PEERS_ASKED = 2  # peers of old versions asked for a block at once: they can
 SECOND_PROBES = 16  # peers of a session that are asked who has a block, once one that should have it has not
 HEAD_START_LATENCIES = 1.5  # round trips that candidates have to say HAVE before providers are searched for
 HEAD_START_MIN, HEAD_START_MAX = 0.02, 0.1  # seconds; a search costs dozens of messages, but nobody waits long for it
+BUSY_SECONDS = 1.0  # until a want is asked anew that no candidate had room for in its list
 MAX_HEDGED_SHARE = 0.03  # of the bytes received may be asked for twice because they were late
 
 Item: TypeAlias = "tuple[int, int, int, Want]"  # of a heap: by priority, then age
@@ -93,6 +94,7 @@ class Placing:
             elif best.row is not None and not best.row.peer.silent:
                 if not market.any_room():
                     self.queue(want)
+                    self._recruit(session, now)
                     break
                 want.state = PARKED  # others of the session may have something to do
                 self._parked.setdefault(best.row.peer.id, {})[want.number] = want
@@ -129,6 +131,35 @@ class Placing:
                 other = self._neighbours.get(number)
                 if other is not None and number not in want.lacking:
                     self._ask_whether(want, other, now)
+
+    def _recruit(self, session: Session, now: float) -> None:
+        """All trusted peers of a session are busy: ask others now and then whether they have some of what waits."""
+        if now < session.recruit_at:
+            return
+        count = session.next_recruits(now)
+        step = max(len(session.idle) // count, 1)
+        wants = [item[-1] for item in session.idle[::step] if item[-1].state == QUEUED]
+        for peer in self._neighbours.candidates(session.peers, session.random):
+            score = session.peers.get(peer.id)
+            if (score is None or not score.trusted) and not peer.silent and peer.room(session.mean):
+                for want in wants:
+                    if peer.id not in want.told:
+                        self._ask_whether(want, peer, now)
+
+    def promised(self, want: Want, peer: Peer, now: float) -> None:
+        """A peer said HAVE. One that is not asked unseen gets the want now: others may stand before it in the queue."""
+        want.have.add(peer.id)
+        want.lacking.discard(peer.id)
+        self.joined(want, peer.id)
+        session = want.sessions[0]
+        score = session.peers.get(peer.id)
+        if want.state == NOWHERE or not peer.room(want.size) or (score is not None and score.trusted):
+            return
+        session.recruited = True
+        free = Market(session, self._neighbours, want.size).best(want).free
+        if free is not None:
+            want.state = NOWHERE
+            self._ask(want, free.peer, now)
 
     def _has_room(self, peer: PeerID) -> bool:
         """Whether the first want that waits for a peer need not do so any longer."""
@@ -180,6 +211,7 @@ class Placing:
             for peer in self._neighbours.candidates(members, session.random)
             if peer.id not in want.lacking and not peer.wantlist.asked(want.cid)
         ]
+        told = len(want.told)
         for peer in fresh:
             self._ask_whether(want, peer, now)
         if fresh:
@@ -190,9 +222,13 @@ class Placing:
             session.probing[want.cid] = until
         else:
             session.probing.pop(want.cid, None)
-        self._seek(want, session, now, until)
+        if fresh and not want.sources and len(want.told) == told:  # they hold as many as they can
+            wait = BUSY_SECONDS
+        else:
+            self._seek(want, session, now, until)
+            wait = min(RETRY_SECONDS * (1 << min(want.retries, 10)), REBROADCAST_SECONDS)
         if want.retry_at is None:
-            self._arm(want, now + min(RETRY_SECONDS * (1 << min(want.retries, 10)), REBROADCAST_SECONDS))
+            self._arm(want, now + wait)
 
     def _arm(self, want: Want, at: float) -> None:
         if len(self._retries) > 2 * self._armed + HEAP_SLACK:

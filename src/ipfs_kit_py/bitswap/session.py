@@ -193,9 +193,7 @@ class Wants:
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
                 found.answered(cid, now)
-                want.have.add(peer)
-                want.lacking.discard(peer)
-                self._placing.joined(want, peer)
+                self._placing.promised(want, found, now)
         for cid in dont_haves:
             want = self._wants.get(cid)
             if want is not None and peer in want.told:

@@ -6,7 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.config import MAX_RECENT_WANTS, MAX_SESSION_PEERS, SESSION_UNKNOWN_BLOCK_BYTES
+from ipfs_kit_py.core.config import (
+    MAX_RECENT_WANTS,
+    MAX_SESSION_PEERS,
+    REBROADCAST_SECONDS,
+    SESSION_UNKNOWN_BLOCK_BYTES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 TRUSTED_MISSES = 8  # blocks that a peer may lack before its share of hits decides whether it is asked unseen
 NOWHERE, QUEUED, COLD, PARKED = range(4)  # where a want without a source waits; NOWHERE: for an answer, or a retry
+RECRUIT_SECONDS = 0.1  # between two attempts of a session to find more peers than its busy ones; doubles in vain
+RECRUIT_WANTS, RECRUIT_WANTS_MAX = 8, 256  # asked about in one of them, of all parts of the queue; doubles with success
 POOR_CHANCE = 0.5  # below it a session's peer makes room for another
 LEAST_CHANCE = 0.2  # of a peer having the next block, below which it is asked first whether it has
 
@@ -93,6 +100,10 @@ class Session:
         self.cold: list[tuple[int, int, int, Want]] = []  # likewise: wants to be probed, after those that are
         self.probing: dict[CID, float] = {}  # wants that candidates are to answer, and how long that is waited for
         self.seeking: OrderedDict[CID, float] = OrderedDict()  # wants to search providers for, and from when
+        self.recruit_at = 0.0  # when others than its busy peers are asked next whether they have what waits
+        self.recruited = True  # they had some the last time
+        self._recruit_pause = RECRUIT_SECONDS
+        self._recruit_wants = RECRUIT_WANTS
         self.searched_at = float("-inf")  # when providers were last searched for
         self.stirred_at = 0.0  # when its random peers were last chosen anew
 
@@ -112,6 +123,18 @@ class Session:
             return False
         del self.peers[worst]
         return True
+
+    def next_recruits(self, now: float) -> int:
+        """How many wants others are to be asked about now that its own peers are busy."""
+        if self.recruited:
+            self._recruit_pause = RECRUIT_SECONDS
+        else:
+            self._recruit_pause = min(2 * self._recruit_pause, REBROADCAST_SECONDS)
+            self._recruit_wants = RECRUIT_WANTS
+        count, self._recruit_wants = self._recruit_wants, min(2 * self._recruit_wants, RECRUIT_WANTS_MAX)
+        self.recruit_at = now + self._recruit_pause
+        self.recruited = False
+        return count
 
     def end_probes(self, now: float) -> None:
         """Probes have had their time: others may start, whatever comes of them later."""
