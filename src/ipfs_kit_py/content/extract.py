@@ -64,7 +64,7 @@ class Extractor:
             name = check_name(path[-1])
             fresh = _fresh(name)
             os.symlink(target, fresh, dir_fd=parent)
-            os.replace(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+            _rename(fresh, name, parent)
         finally:
             os.close(parent)
 
@@ -129,7 +129,7 @@ class OpenFile:
         """Give the file its name, in place of what had it."""
         os.close(self._file)
         try:
-            os.replace(self._fresh, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            _rename(self._fresh, self._name, self._parent)
         finally:
             os.close(self._parent)
 
@@ -148,6 +148,15 @@ def _begin(parent: int, name: str) -> OpenFile:
         return OpenFile(parent, check_name(name))
     except BaseException:
         os.close(parent)
+        raise
+
+
+def _rename(fresh: str, name: str, folder: int) -> None:
+    """Give a draft its name; where that cannot be, because a directory has it, nothing is left."""
+    try:
+        os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        os.unlink(fresh, dir_fd=folder)
         raise
 
 

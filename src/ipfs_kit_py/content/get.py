@@ -11,7 +11,7 @@ from ipfs_kit_py.content.extract import Extractor
 from ipfs_kit_py.content.fetch import fetch
 from ipfs_kit_py.content.tree import DIRECTORY, SYMLINK, is_small, runs
 from ipfs_kit_py.core.cid import DAG_PB
-from ipfs_kit_py.core.errors import InvalidBlock, NotFound
+from ipfs_kit_py.core.errors import IPFSKitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ async def _read_ahead(source: BlockSource, root: CID) -> None:
     """Fetch a tree while its beginning is being written: else its directories would come one by one."""
     try:
         await fetch(source, root)
-    except (NotFound, InvalidBlock):
+    except IPFSKitError:
         return  # the reading itself says so, if it comes that far
 
 
