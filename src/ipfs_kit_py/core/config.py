@@ -66,6 +66,9 @@ REMEMBERED_PROTOCOLS = 64  # of one connection: a stream of a remembered one cos
 # --- streams, identify, ping ------------------------------------------------------------------------------------------
 NEGOTIATE_SECONDS = 10.0  # protocol choice on a new stream
 STREAM_READ_ALL_BYTES = 16 * MIB  # `stream.read()` until the remote half-closes
+MESSAGES_AT_ONCE = 32  # messages between kits being read or answered, each of up to STREAM_READ_ALL_BYTES; others wait
+MESSAGES_PER_PEER = 8  # of those, so that one peer cannot take all of them
+MESSAGE_READ_SECONDS = 60.0  # a message of 16 MiB at 2 Mbit/s; one that comes more slowly gives its place to others
 IDENTIFY_MESSAGE_BYTES = 8 * KIB  # go-libp2p: signed message
 IDENTIFY_MAX_MESSAGES = 10  # go-libp2p: chunks of one answer
 IDENTIFY_MAX_PROTOCOLS = 256  # go-libp2p #3500: over 1,800 were seen by chunked identify
@@ -199,7 +202,7 @@ HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes: node
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
-RPC_MAX_CONNECTIONS = 128  # loopback clients at once
+RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted
 
 PRESETS: dict[str, tuple[str, ...]] = {
     # Known at the time of writing, never a default: whether they answer is for the user to find out.
