@@ -1,7 +1,6 @@
 """Reading plans: files, ranges, DAGs and paths, whatever the order in which blocks come."""
 
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +16,8 @@ from ipfs_kit_py.dag.profiles import V0_2015, V1_2025
 from ipfs_kit_py.dag.reader import FileReader
 from ipfs_kit_py.dag.walk import DagWalk
 from test.engine.plans import Store, tree
+from test.vectors import VECTORS, needs_vectors
 
-VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
-needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside the checkout")
 TINY = V1_2025.replace(chunk_size=7, max_links=3)
 TINY_PB = V0_2015.replace(chunk_size=5, max_links=2)
 
