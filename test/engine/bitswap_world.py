@@ -281,7 +281,7 @@ def check(wants: Wants) -> None:
         assert all(peer.wantlist.asked(cid) for cid in peer.refused)
         assert all(cid in wants._wants for cid in peer.wantlist.cids())
         assert all(peer.wantlist.asked(cid) for cid in peer.asked)
-        assert (peer.id in placing.busy) >= bool(peer.asked)
+        assert (peer.id in placing.busy) >= peer.waits
     for cid, want in wants._wants.items():
         _check_want(wants, cid, want)
     assert {cid for cids in wants._by_hash.values() for cid in cids} == set(wants._wants)

@@ -278,8 +278,8 @@ def _calls(blocks: int, peers: int, *, size: int = BLOCK) -> float:
 def test_work_per_block_does_not_grow_with_the_number_of_wants(peers: int) -> None:
     """Ten times the wants in one session cost ten times the calls; 64 peers cost a few times what one does."""
     few, many = _calls(1000, peers), _calls(10_000, peers)
-    assert many < 1.3 * few
-    assert many < (120 if peers == 1 else 220 if peers == 8 else 900)
+    assert many < 1.1 * few
+    assert many < {1: 130, 8: 160, 64: 360}[peers]
 
 
 def test_waiting_wants_cost_nothing() -> None:

@@ -55,9 +55,9 @@ def test_put_and_cancel_before_it_is_sent_costs_nothing() -> None:
     assert wantlist.want(cid_of(1), block=True)
     assert _said(wantlist) == [(cid_of(1), "block")]
     wantlist.cancel(cid_of(1))
-    assert not wantlist.want(cid_of(1), block=True)  # the peer still has it
-    assert not wantlist.dirty
-    assert wantlist.asked(cid_of(1))
+    assert wantlist.want(cid_of(1), block=True)  # the peer has it, but may have answered in vain
+    assert len(wantlist) == 1
+    assert _said(wantlist) == [(cid_of(1), "block")]
     wantlist.want(cid_of(2), block=False)
     wantlist.take()
     wantlist.want(cid_of(2), block=True)
@@ -104,6 +104,13 @@ def test_reset_tells_all_that_stands() -> None:
     assert not wantlist.dirty
     wantlist.reset()
     assert not wantlist.dirty
+    wantlist.want(cid_of(5), block=True)
+    wantlist.take()
+    wantlist.reset()
+    wantlist.reset()
+    wantlist.cancel(cid_of(5))  # the peer may know of it all the same
+    assert wantlist.dirty
+    assert wantlist.take() == ([], True)
 
 
 def test_long_lists_go_in_several_messages() -> None:
@@ -151,7 +158,6 @@ def test_the_peer_knows_what_stands(steps: list[tuple[str, int]]) -> None:
                 del peer[entry.cid]  # it was told of it
             else:
                 kind = "have" if entry.want_have else "block"
-                assert peer.get(entry.cid) != kind
                 peer[entry.cid] = kind
             assert len(peer) <= max(before, len(wantlist))
 
@@ -163,8 +169,6 @@ def test_the_peer_knows_what_stands(steps: list[tuple[str, int]]) -> None:
                 wantlist.want(cid, block=what == "block")
                 if model.get(cid) != "block":
                     model[cid] = what
-                    if what == "have" and peer.get(cid) == "block":
-                        model[cid] = "block"  # it had been cancelled, and was not told so: it is not asked down
             case "cancel":
                 wantlist.cancel(cid)
                 model.pop(cid, None)

@@ -149,9 +149,13 @@ class Peer:
     # --- hearing ------------------------------------------------------------------------------------------------------
 
     def heard(self, now: float) -> None:
-        """The peer said something."""
+        """The peer said something. After silence, what it still owes has its time again."""
         self.last_heard = max(now, self.last_heard)
-        self.silent = 0
+        if self.silent:
+            self.silent = 0
+            until = self.last_heard + self.timeout()
+            for asked in self.overdue.values():
+                asked.lost_at = until
 
     def answered(self, cid: CID, now: float) -> None:
         """The peer said whether it has a block, or sent it."""
@@ -205,10 +209,16 @@ class Peer:
     def deadline(self) -> float | None:
         """When something asked of this peer is late or overdue."""
         first = next(iter(self.asked.values()), None)
+        owed = None if self.silent else next(iter(self.overdue.values()), None)
         if first is None:
-            return None
+            return None if owed is None else owed.lost_at
         late = min(asked.late_at for asked in islice(self.asked.values(), HEDGE_SCAN))
-        return min(self._expires(first), late)
+        return min(self._expires(first), late, late if owed is None else owed.lost_at)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to come from this peer."""
+        return bool(self.asked) or (bool(self.overdue) and not self.silent)
 
     def _expires(self, asked: Asked) -> float:
         return min(max(asked.sent, self.last_heard) + self.timeout(), asked.lost_at)
@@ -221,7 +231,12 @@ class Peer:
         return [(cid, now - asked.sent) for cid, asked in found]
 
     def take_overdue(self, now: float) -> list[CID]:
-        """Blocks that are waited for no longer. Where the peer said nothing at all they still take its room."""
+        """Blocks that are waited for no longer. Where the peer said nothing at all they still take its room, until it
+        speaks of others and not of them."""
+        while not self.silent and self.overdue and next(iter(self.overdue.values())).lost_at <= now:
+            cid = next(iter(self.overdue))
+            self.release(cid)
+            self.refuse(cid)
         found = []
         for cid, asked in self.asked.items():
             if self._expires(asked) > now:

@@ -92,8 +92,8 @@ class Placing:
                 market.update(best.free)
                 given += 1
             elif best.row is not None and not best.row.peer.silent:
-                if not market.any_room():
-                    self.queue(want)
+                if not (want.have or want.lacking) or not market.any_room():
+                    self.queue(want)  # those behind it have no more choice than it has
                     self._recruit(session, now)
                     break
                 want.state = PARKED  # others of the session may have something to do
@@ -396,5 +396,7 @@ class Placing:
 
     def rest(self, peer: Peer) -> None:
         """A peer may have nothing more to do."""
-        if not peer.asked:
+        if peer.waits:
+            self.busy[peer.id] = peer
+        else:
             self.busy.pop(peer.id, None)

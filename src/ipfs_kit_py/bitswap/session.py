@@ -216,9 +216,9 @@ class Wants:
                 self._heard(sender, at)
                 sender.received(cids[0], size, at)
                 self._neighbours.prove(sender)
+                for other in cids[1:]:
+                    sender.delivered(other)
             for cid in cids:
-                if sender is not None:
-                    sender.delivered(cid)
                 self._settle(self._wants.pop(cid), sender, size)
         self._placing.assign(now)
 
@@ -325,6 +325,7 @@ class Wants:
         was_silent = peer.silent
         peer.heard(now)
         if was_silent:
+            self._placing.rest(peer)
             self._placing.offer(peer, now)
 
     def _asked_for(self, multihash: bytes, peer: PeerID) -> bool:

@@ -25,7 +25,7 @@ class Wantlist:
         self._cancels: dict[CID, None] = {}  # to be told; always of those told before
         self._fresh = 0  # wants to be told that the peer has not heard of in any form
         self._full = True  # the next message replaces what the peer knows
-        self._clear = False  # it has to be sent even if there is nothing left to want
+        self._clear = False  # it has to be sent whatever is left to want: the peer may know more
 
     def __len__(self) -> int:
         """Entries that the peer holds when it has read the next message; it never holds more before."""
@@ -45,11 +45,12 @@ class Wantlist:
         return cid in self._wants or (cid in self._told and cid not in self._cancels)
 
     def want(self, cid: CID, *, block: bool, priority: int = 1) -> bool:
-        """Ask for a block, or whether the peer has it; whether that is news. What was asked is never asked down."""
-        self._cancels.pop(cid, None)
-        told = self._told.get(cid)
-        known = self._wants.get(cid, told)
-        if known is not None and (not known.want_have or not block):
+        """Ask for a block, or whether the peer has it; whether that is news. What was asked is never asked down. What
+        was taken back is told anew: the peer may have answered already, when nobody listened."""
+        known = self._wants.get(cid) or self._told.get(cid)
+        if cid in self._cancels:
+            del self._cancels[cid]
+        elif known is not None and (not known.want_have or not block):
             return False
         self._fresh += known is None
         self._wants[cid] = Entry(cid, priority, want_have=not block, send_dont_have=True)
@@ -92,10 +93,9 @@ class Wantlist:
 
     def reset(self) -> None:
         """Messages may have been lost: all that stands is told again, as a full list."""
-        had = bool(self._told)
+        self._clear = self._clear or bool(self._told)
         self._wants = {cid: entry for cid, entry in {**self._told, **self._wants}.items() if cid not in self._cancels}
         self._fresh = len(self._wants)
         self._told.clear()
         self._cancels.clear()
-        self._clear = had and not self._wants
         self._full = True
