@@ -338,6 +338,19 @@ def test_a_provider_that_stalls_is_replaced() -> None:
     play(scenario)
 
 
+def test_a_peer_that_never_says_a_word_delays_a_fetch_once() -> None:
+    async def scenario() -> None:
+        network, have = MemoryNetwork(default=NET), blocks(60, 20_000)
+        one, two, talker = Side(network, ONE, have), Side(network, TWO), Talker(network, THREE)
+        async with exchanging(one, two), talking(two, talker):
+            await two.connect(one)
+            before = trio.current_time()
+            assert await two.fetch(cids(have)) == data_of(have)
+            assert trio.current_time() - before < 5
+
+    play(scenario)
+
+
 def test_a_peer_that_comes_back_is_told_the_wants_again() -> None:
     async def scenario() -> None:
         network, have = MemoryNetwork(default=Link(0.01, 1e6)), blocks(60, 50_000)
@@ -666,8 +679,8 @@ def test_a_fetch_that_is_left_leaves_nothing_behind() -> None:
             assert scope.cancelled_caught
             assert two.idle()
             await settle(lambda: one.bitswap.wantlist(two.peer_id) == [] and one.stats.peer_wants == 0)
-            assert len(nursery.child_tasks) == tasks
             await trio.sleep(60)
+            assert len(nursery.child_tasks) == tasks
             assert one.stats.bytes_sent < 6 * MIB  # of 20: what was under way
             assert two.penalty(one.peer_id) == one.penalty(two.peer_id) == 0  # late answers are no lies
 

@@ -11,6 +11,7 @@ from ipfs_kit_py.core.config import (
     MAX_WANTLIST_ENTRIES,
     SESSION_WINDOW_MAX,
     SESSION_WINDOW_MIN,
+    TARGET_MESSAGE_BYTES,
     WANT_TIMEOUT_MAX,
     WANT_TIMEOUT_MIN,
 )
@@ -84,7 +85,8 @@ class Peer:
     def timeout(self) -> float:
         """Seconds of silence after which what was asked counts as not there; it doubles with each in a row."""
         latency = FEARED_LATENCY if self.latency is None else self.latency
-        queue = self.outstanding / (self.throughput or FEARED_THROUGHPUT)
+        # until its next word: what it is asked for comes in messages, and each of them ends the silence
+        queue = min(self.outstanding, TARGET_MESSAGE_BYTES) / (self.throughput or FEARED_THROUGHPUT)
         base = max(TIMEOUT_LATENCIES * latency + 2 * queue, WANT_TIMEOUT_MIN)
         return min(base * (1 << min(self.silent, 10)), WANT_TIMEOUT_MAX)
 
