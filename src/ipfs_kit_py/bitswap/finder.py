@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from ipfs_kit_py.core import multiaddr
 from ipfs_kit_py.core.cid import CID, PeerID
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import (
     PROVIDER_DIALS,
     PROVIDER_SEARCH_MAX_SECONDS,
@@ -55,11 +55,11 @@ class Finder:
                 logger.exception("the search for %s failed by a fault of its own", cid)
 
     async def _search(self, cid: CID, find_providers: FindProvidersFunction) -> None:
-        async with trio.open_nursery() as nursery, aclosing(_closable(find_providers(cid))) as providers:
+        async with trio.open_nursery() as nursery, finishing(find_providers(cid)) as providers:
             await self._connect_to(cid, providers, nursery)
 
     async def _connect_to(
-        self, cid: CID, providers: AsyncGenerator[tuple[PeerID, list[str]]], nursery: trio.Nursery
+        self, cid: CID, providers: AsyncIterator[tuple[PeerID, list[str]]], nursery: trio.Nursery
     ) -> None:
         dials = trio.Semaphore(PROVIDER_DIALS)
         seen: set[PeerID] = {self._network.peer_id}
@@ -80,16 +80,6 @@ class Finder:
             logger.debug("provider %s of %s: %s", peer, cid, error)
         finally:
             dials.release()
-
-
-def _closable(iterator: AsyncIterator[tuple[PeerID, list[str]]]) -> AsyncGenerator[tuple[PeerID, list[str]]]:
-    """What is to be closed when a search ends early: the generator itself, or one around an iterator that is none."""
-    return iterator if isinstance(iterator, AsyncGenerator) else _generator(iterator)
-
-
-async def _generator(iterator: AsyncIterator[tuple[PeerID, list[str]]]) -> AsyncGenerator[tuple[PeerID, list[str]]]:
-    async for item in iterator:
-        yield item
 
 
 def _leads_to(peer: PeerID, text: str) -> bool:
