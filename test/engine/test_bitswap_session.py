@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfs_kit_py.bitswap.neighbours import Neighbours
-from ipfs_kit_py.bitswap.peers import MAX_PROBES
+from ipfs_kit_py.bitswap.peers import MAX_PROBES, Peer
 from ipfs_kit_py.bitswap.placing import HEAD_START_MAX, OFFERED_WANTS
 from ipfs_kit_py.bitswap.session import FALSE_BLOCK, LONELY_SEARCH_SECONDS, REPEATED_BLOCK, Wants
 from ipfs_kit_py.bitswap.wants import FindProviders, LateAnswers, Penalise, Send, Session
@@ -845,3 +845,85 @@ def test_what_it_says_of_itself() -> None:
     assert (stats.wants, stats.peers, stats.sessions, stats.broadcasts) == (2, 1, 1, 2)
     assert repr(client.wants) == "<Wants 2 open, 2 asked of 1 peers, 0 idle>"
     assert "asked 2" in repr(client.wants._neighbours.get(A))
+
+
+def test_a_slow_first_window_is_not_given_up_while_it_comes() -> None:
+    """One message of it is waited for at a time, but its last block as long as the whole may take."""
+    peer = Peer(A)
+    for number in range(16):
+        peer.ask(cid_of(number), BLOCK, 1, 0.0)
+    for second in range(1, 20):
+        peer.heard(float(second))
+        assert not [cid for cid in peer.take_overdue(second + 0.5) if cid in map(cid_of, range(12, 16))]
+    assert peer.take_overdue(23.5)
+    assert not peer.asked
+    assert peer.outstanding == 0
+
+
+def test_after_a_miss_the_other_members_are_asked_too() -> None:
+    """The block is asked of the next best, and the rest are asked whether they have it."""
+    client = Client(A, B, C)
+    session = client.open([1])
+    client.said()
+    for peer in (A, B, C):
+        client.have(peer, 1)
+    client.said()
+    client.block(A, 1)
+    client.said()
+    client.wants.want(session, [cid_of(2)], client.now)
+    (first,) = client.said()
+    client.lack(first, 2)
+    told = client.said()
+    assert sorted(items[0][0] for items in told.values()) == ["block", "have"]
+    assert first not in told
+
+
+def test_who_is_left_alone_is_searched_for_first() -> None:
+    """A want that nobody can answer goes before one that others may."""
+    client = Client(A, B)
+    client.open([1, 2])
+    client.said()
+    for peer in (A, B):
+        client.lack(peer, 2)
+    client.said()
+    assert client.searched == [(0.0, cid_of(2))]
+
+
+def test_the_queue_behind_a_busy_peer_forgets_what_is_over() -> None:
+    """Wants that come and go while nothing has room leave nothing behind."""
+    client = Client(A)
+    session = client.open(range(100))
+    client.said()
+    client.have(A, *range(16))
+    client.said()
+    for number in range(1000, 4000):
+        client.wants.want(session, [cid_of(number)], client.now)
+        client.wants.cancel(session, [cid_of(number)], client.now)
+    assert len(client.wants._sessions[session].idle) < 500
+
+
+def test_late_blocks_are_asked_twice_within_a_budget() -> None:
+    """Of 3 % of the bytes received, and only where there is nothing else to ask for."""
+    client = Client(A, B)
+    session = client.open(range(200))
+    client.said()
+    client.have(A, *range(16))
+    client.have(B, *range(16))
+    client.said()
+    neighbours = client.wants._neighbours
+    while len(client.wants._wants) > 16:
+        client.now += 0.01
+        for peer in (A, B):
+            found = neighbours.get(peer)
+            assert found is not None
+            number = int.from_bytes(next(iter(found.asked)).multihash[2:], "big")
+            client.block(peer, number)
+            client.said()
+    assert client.wants.statistics().hedged == 0
+    for want in client.wants._wants.values():
+        client.wants._placing.hedge(want, 100.0, client.now)
+    hedged = client.wants.statistics().hedged
+    assert 1 <= hedged <= 0.03 * 200
+    client.wants.close_session(session, client.now)
+    client.said()
+    check_empty(client.wants)

@@ -84,9 +84,12 @@ class Peer:
 
     def timeout(self) -> float:
         """Seconds of silence after which what was asked counts as not there; it doubles with each in a row."""
-        latency = FEARED_LATENCY if self.latency is None else self.latency
         # until its next word: what it is asked for comes in messages, and each of them ends the silence
-        queue = min(self.outstanding, TARGET_MESSAGE_BYTES) / (self.throughput or FEARED_THROUGHPUT)
+        return self._wait(min(self.outstanding, TARGET_MESSAGE_BYTES))
+
+    def _wait(self, size: int) -> float:
+        latency = FEARED_LATENCY if self.latency is None else self.latency
+        queue = size / (self.throughput or FEARED_THROUGHPUT)
         base = max(TIMEOUT_LATENCIES * latency + 2 * queue, WANT_TIMEOUT_MIN)
         return min(base * (1 << min(self.silent, 10)), WANT_TIMEOUT_MAX)
 
@@ -110,7 +113,7 @@ class Peer:
             self._metered_at = None  # a new busy time: the pause before it says nothing of the throughput
         alone = not self.outstanding
         self.outstanding += size
-        self.asked[cid] = Asked(size, now, late_at, now + PATIENCE * self.timeout(), alone=alone)
+        self.asked[cid] = Asked(size, now, late_at, now + PATIENCE * self._wait(self.outstanding), alone=alone)
         self._tell(cid, block=True, priority=priority)
 
     def _tell(self, cid: CID, *, block: bool, priority: int) -> bool:
