@@ -76,6 +76,27 @@ def test_the_look_ahead_stays_within_its_budget():
     assert reader.wanted(20_000) == []
 
 
+def test_a_full_look_ahead_asks_for_several_blocks_at_once():
+    built = build_file(random.Random(4).randbytes(400_000), V1_2025.replace(chunk_size=2000, max_links=500))
+    store = Store(built.blocks)
+    reader = FileReader(built.cid)
+    [(cid, _)] = reader.wanted(100_000)
+    reader.feed(cid, store[cid.multihash])
+    waiting = [cid for cid, _ in reader.wanted(100_000)]
+    asked = []
+    while waiting:
+        cid = waiting.pop(0)
+        reader.feed(cid, store[cid.multihash])
+        while reader.pop() is not None:
+            pass
+        more = [cid for cid, _ in reader.wanted(100_000)]
+        asked += [len(more)] if more else []
+        waiting += more
+    assert reader.done
+    assert sum(asked) > 150  # of 200
+    assert min(asked[:-1]) >= 6  # an eighth of the budget is 12,500 bytes
+
+
 @pytest.mark.parametrize("profile", [TINY, TINY_PB])
 def test_sizes_that_contradict_the_parent_are_refused(profile):
     data = random.Random(3).randbytes(100)

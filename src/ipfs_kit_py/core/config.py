@@ -155,6 +155,7 @@ REBROADCAST_SECONDS = 60.0  # wants still open are asked again of all session pe
 RETRY_SECONDS = 10.0  # after so long the first time, then at doubling intervals up to it
 INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it the reading stops
 INGEST_BLOCK_OVERHEAD = 512  # bytes that a waiting block takes besides its own: 65,536 may have one byte each
+INGEST_LANES = 2  # batches under work at once: one is hashed while the store's only writer works on the other
 INGEST_BATCH_BLOCKS = 4096  # blocks of one batch, however small: about 50 ms of hashing
 MAX_RECENT_WANTS = 16_384  # multihashes that were wanted lately: a late answer to a cancelled want is no lie
 

@@ -30,6 +30,7 @@ UNKNOWN_BYTES = 256 << 10  # what a block is taken to weigh while nothing says w
 INNER_BYTES = 64 << 10  # the same for a node that is known to be an inner one
 MIN_BYTES = 1 << 10  # the least that a place counts: it costs memory too
 LINK_BYTES = 120  # what a link that waits costs: its CID's bytes, its size, and their places in lists
+REFILL = 8  # a look-ahead that was full asks again when so small a part of it is free: many blocks at once cost less
 OVERDRAFT = 2  # times the budget: blocks that weigh more than they were taken to are kept up to there
 _STEP = 1 << 192  # between the order numbers of two neighbours: room for 25 levels of 200 links each before renumbering
 
@@ -91,6 +92,7 @@ class OrderedPlan(ABC):
         self._held = 0  # bytes
         self._links = 0
         self._budget = 0
+        self._full = False  # the look-ahead was filled, and too little came free since
         self._add_run(_waiting(root), None)
 
     @abstractmethod
@@ -110,6 +112,7 @@ class OrderedPlan(ABC):
         """Blocks to get now, with what they are expected to weigh, so that about ``budget`` bytes are under way or
         held, and always the next one."""
         self._budget = budget
+        self._full = self._full and self._held > budget - budget // REFILL
         found: list[tuple[CID, int | None]] = []
         while self._runs:
             run = self._runs[0][1]
@@ -118,7 +121,8 @@ class OrderedPlan(ABC):
                 self._drop_run(run)
                 continue
             # the next one is asked for whatever the budget says: nothing else can make room
-            if run is not self._first and self._held + place.weight > budget:
+            if run is not self._first and (self._full or self._held + place.weight > budget):
+                self._full = True
                 break
             if self._ask(run, place):
                 found.append((place.cid, place.weight))
