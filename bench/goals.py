@@ -45,7 +45,8 @@ class Goal(NamedTuple):
         )
 
 
-LINE, KUBO, HELIA, RAW = "the line", "Kubo <- Kubo", "Helia <- Helia", "the raw disk"
+LINE, KUBO, HELIA = "the line", "Kubo <- Kubo", "Helia <- Helia"
+RAW, FRESH = "the raw disk", "writing zeros there"
 
 GROUPS: dict[str, list[Goal]] = {
     "own": [
@@ -57,6 +58,8 @@ GROUPS: dict[str, list[Goal]] = {
         Goal("fetch_cpu", "CPU of our receiver", "s/GiB"),
         Goal("fetch_loop_cpu", "of it, the thread of the loop", "s/GiB"),
         Goal("serve_cpu", "CPU of our server", "s/GiB"),
+        Goal("fresh_memory", "a file of zeros written into fresh memory", "MB/s"),
+        Goal("own_from_own_fresh", "own <- own into fresh memory", "MB/s", yardstick=FRESH),
     ],
     "kubo": [
         Goal("kubo_from_kubo", "Kubo 0.43 <- Kubo 0.43", "MB/s"),

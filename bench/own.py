@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ECHO = "/ipfs-kit/bench-echo/1.0.0"
 BLOCK = 262_144  # bytes, of the block that is fetched cold
-SAMPLE_SECONDS = 0.02
+SAMPLE_SECONDS = 0.05  # of memory: reading it more often costs the node that is measured
 SETTLE_SECONDS = 0.5  # before an idle node's memory is read
 
 

@@ -24,9 +24,11 @@ LINE_BLOCK = 262_144  # bytes, of the line's blocks
 Found = dict[str, Measured]
 
 
-def fetch(stage: Stage, served: Served) -> dict[str, Any]:
+def fetch(stage: Stage, served: Served, *, warm: bool = True) -> dict[str, Any]:
     """One of our nodes fetches the file into a fresh repository on disk."""
     with stage.fresh() as folder:
+        if warm:
+            stage.warm()
         row = once("own.py", "fetch", folder / "repo", served.address, served.cid)
     assert row["bytes"] >= stage.size
     return row
@@ -41,6 +43,7 @@ def own(stage: Stage) -> Found:
         line = once("line.py", str(stage.size // LINE_BLOCK))
         before = server.child.cpu()
         row = fetch(stage, server)
+        served = server.child.cpu() - before
         figures = {
             "line": line["line_mb_s"],
             "line_unhashed": line["unhashed_mb_s"],
@@ -49,12 +52,15 @@ def own(stage: Stage) -> Found:
             "line_cpu": line["line_cpu_s"] / gib,
             "fetch_cpu": row["cpu_s"] / gib,
             "fetch_loop_cpu": row["loop_cpu_s"] / gib,
-            "serve_cpu": (server.child.cpu() - before) / gib,
+            "serve_cpu": served / gib,
+            "own_from_own_fresh": fetch(stage, server, warm=False)["mb_s"],
+            "fresh_memory": stage.warm(),
         }
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     measured = {name: Measured(values) for name, values in found.items()}
-    return measured | {"own_from_own": _against(found["own_from_own"], found["line"])}
+    fresh = _against(found["own_from_own_fresh"], found["fresh_memory"])
+    return measured | {"own_from_own": _against(found["own_from_own"], found["line"]), "own_from_own_fresh": fresh}
 
 
 def kubo(stage: Stage) -> Found:
@@ -78,6 +84,7 @@ def kubo(stage: Stage) -> Found:
 
 def _by_kubo(stage: Stage, address: str, cid: str) -> float:
     with stage.fresh() as folder:
+        stage.warm()
         return stage.size / 1e6 / peers.fetch_by_kubo(folder, address, cid, stage.digest)
 
 
