@@ -143,7 +143,7 @@ def _field_value(name: str, value: Any) -> Any:
             raise ConfigError(f"{name} is a list of texts, not {value!r}")
         return tuple(value)
     kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), str: (str,), float: (int, float)}
-    wanted = kinds.get(type(default), (int, float))
+    wanted = kinds.get(type(default)) or kinds[float if "float" in str(_SETTABLE[name].type) else int]
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise ConfigError(f"{name} is {' or '.join(kind.__name__ for kind in wanted)}, not {value!r}")
     return value

@@ -182,7 +182,6 @@ READ_AHEAD_BYTES = 32 * MIB  # of a file being read in order
 STORE_MAP_BYTES = 1 << 40  # address space of each LMDB environment, not disk; raised when the quota is larger
 PUT_BATCH_BYTES = 8 * MIB  # blocks gathered for one transaction: 2.6 GB/s there against 0.5 for single puts
 DEFAULT_STORAGE_MAX = 10 * GIB  # quota of kept and fetched together, as Kubo's StorageMax
-DEFAULT_MEMORY_CACHE = 64 * MIB  # the memory tier when there is a disk
 MEMORY_ONLY_BYTES = 512 * MIB  # the block store of a node without a repo
 STORE_KEPT_TXN_BYTES = 32 * MIB  # kept blocks of one transaction; each costs a disk sync and as much memory
 STORE_FETCHED_SHARE = 32  # a transaction of fetched blocks is at most this share of the quota: space freed by one can
@@ -216,6 +215,9 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
+_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache")  # settings with a default by role
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeConfig:
     """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
@@ -223,6 +225,7 @@ class NodeConfig:
     ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
     dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
+    What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections.
     """
 
     repo: Path | None = None
@@ -232,8 +235,8 @@ class NodeConfig:
     peers: tuple[str, ...] = ()
     identity_path: Path | None = None
     offline: bool = False
-    storage_max: int = DEFAULT_STORAGE_MAX
-    memory_cache: int = DEFAULT_MEMORY_CACHE
+    storage_max: int | None = None
+    memory_cache: int | None = None
     profile: str = "unixfs-v1-2025"
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -246,16 +249,15 @@ class NodeConfig:
         if self.role not in ROLES:
             raise ConfigError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
         for name in ("storage_max", "memory_cache"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be 0 or more bytes, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} must be 0 or more bytes, not {value}")
 
     @property
     def role_policy(self) -> Role:
-        """The row of the role table, with this configuration's own water marks where it has some."""
+        """The row of the role table, with this configuration's own values where it has some."""
         row = ROLES[self.role]
-        own = {
-            name: value for name in ("low_water", "high_water", "grace") if (value := getattr(self, name)) is not None
-        }
+        own = {name: value for name in _OF_ROLE if (value := getattr(self, name)) is not None}
         return replace(row, **own) if own else row
 
     @property
@@ -265,5 +267,6 @@ class NodeConfig:
         return tuple(dict.fromkeys(found))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, for a configuration file."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """The fields as plain values; what the role decides is filled in."""
+        own = {item.name: getattr(self, item.name) for item in fields(self)}
+        return own | {name: getattr(self.role_policy, name) for name in _OF_ROLE}

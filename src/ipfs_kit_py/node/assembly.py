@@ -117,10 +117,11 @@ def _identity(config: NodeConfig) -> tuple[PrivateKey, BinaryIO | None]:
 
 
 def _open_store(config: NodeConfig) -> LocalStore:
+    policy = config.role_policy
     if config.repo is None:
-        return MemoryStore(min(config.storage_max, MEMORY_ONLY_BYTES))
-    disk = DiskStore(Repo(config.repo).blocks_path, quota=config.storage_max)
-    return TieredStore(MemoryStore(config.memory_cache), disk) if config.memory_cache else disk
+        return MemoryStore(min(policy.storage_max, MEMORY_ONLY_BYTES))
+    disk = DiskStore(Repo(config.repo).blocks_path, quota=policy.storage_max)
+    return TieredStore(MemoryStore(policy.memory_cache), disk) if policy.memory_cache else disk
 
 
 async def _wire(config: NodeConfig, key: PrivateKey, store: LocalStore, services: trio.Nursery) -> Node:
