@@ -57,8 +57,7 @@ class Repo:
         """Make the folder and an empty configuration where there are none. ``ConfigError`` where that fails."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self.config_path.exists():
-                self._write({})
+            self.config_path.touch()  # other processes may be making it too
         except OSError as error:
             raise ConfigError(
                 f"cannot make the repo {self.path}: {error.strerror}; name another with --repo or $IPFS_KIT_PATH"
@@ -102,7 +101,7 @@ class Repo:
         self._write(found)
 
     def _write(self, settings: dict[str, Any]) -> None:
-        fresh = self.config_path.with_suffix(".new")
+        fresh = self.config_path.with_suffix(f".{os.getpid()}.new")
         fresh.write_bytes(tomli_w.dumps(settings).encode())
         fresh.replace(self.config_path)
 

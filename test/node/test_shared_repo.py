@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import random
 from typing import TYPE_CHECKING
 
+import trio
+
+from ipfs_kit_py import NodeConfig, open_node
+from ipfs_kit_py.core.errors import IPFSKitError
 from ipfs_kit_py.dag.builder import build_file
 from ipfs_kit_py.dag.profiles import V1_2025
 from test.node.children import MIB, content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
     from test.node.conftest import Child
@@ -66,6 +73,36 @@ def test_both_fetch_from_the_same_peer_at_once(tmp_path: Path, spawn: Callable[.
             waiting[seed].go_on()
     for fetcher in fetchers:
         fetcher.go_on()
+
+
+def begin(folder: Path, barrier: Barrier, failures: Queue[str]) -> None:
+    """One of several processes that make each repo at the same moment."""
+
+    async def visit(repo: Path) -> None:
+        async with open_node(NodeConfig(repo=repo)) as node:
+            await node.add_bytes(b"of all")
+
+    for number in range(20):
+        barrier.wait(60)
+        try:
+            trio.run(visit, folder / str(number))
+        except IPFSKitError as error:
+            failures.put(str(error))
+    failures.put("")
+
+
+def test_several_begin_a_repo_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, failures = context.Barrier(3), context.Queue()
+    children = [context.Process(target=begin, args=(tmp_path, barrier, failures)) for _ in range(3)]
+    for child in children:
+        child.start()
+    found = []
+    while found.count("") < 3:
+        found.append(failures.get(timeout=120))
+    for child in children:
+        child.join()
+    assert found == [""] * 3
 
 
 def test_both_fetch_the_same_file(tmp_path: Path, spawn: Callable[..., Child]) -> None:
