@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import IPFSKitError, NodeDied, NotRunning, TimedOut
 from ipfs_kit_py.node import Node, open_node
 
@@ -146,9 +147,8 @@ class NodeThread:
             return items, False
 
         async def stop() -> None:
-            close = getattr(source, "aclose", None)
-            if close is not None:
-                await close()
+            async with finishing(source):
+                pass
 
         more = True
         try:

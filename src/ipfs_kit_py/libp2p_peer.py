@@ -27,7 +27,8 @@ class IPFSLibp2pPeer:
     ``identity_path``: file of the private key, made where missing, ``~`` expanded; without it the identity lasts as
     long as the object. ``listen_addrs``: multiaddrs, default loopback TCP on a free port. ``bootstrap_peers`` are
     dialled in the background. ``tiered_storage_manager``: a block store; without one blocks live in memory.
-    ``config`` gives everything else. Raises ``ConfigError`` and ``InvalidAddress`` for what cannot be used.
+    ``config`` gives everything else; arguments that are not at their defaults come before it. Raises ``ConfigError``
+    and ``InvalidAddress`` for what cannot be used.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class IPFSLibp2pPeer:
             if wanted:
                 logger.warning("%s is not available in this version; the peer runs without it", name)
         self.metadata = dict(metadata or {})
-        self._config = _configured(config or NodeConfig(role=role), identity_path, bootstrap_peers, listen_addrs)
+        self._config = _configured(config or NodeConfig(), role, identity_path, bootstrap_peers, listen_addrs)
         self._thread = NodeThread(self._config, store=tiered_storage_manager)
         self._node = self._thread.node
 
@@ -251,12 +252,15 @@ class SyncStream:
 
 def _configured(
     config: NodeConfig,
+    role: str,
     identity_path: str | Path | None,
     bootstrap_peers: Sequence[str] | None,
     listen_addrs: Sequence[str] | None,
 ) -> NodeConfig:
     """The configuration with the constructor's own arguments in front."""
     changes: dict[str, Any] = {}
+    if role != NodeConfig.role:
+        changes["role"] = role
     if identity_path is not None:
         changes["identity_path"] = Path(identity_path).expanduser()
     if bootstrap_peers is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_API = "127.0.0.1:5001"
-_SETTABLE = {item.name: item for item in fields(NodeConfig) if item.name not in ("repo", "extra")}
+_SETTABLE = {item.name: item for item in fields(NodeConfig) if item.name != "repo"}
 _PATHS = frozenset({"identity_path"})
 
 
@@ -57,8 +57,7 @@ class Repo:
         """Make the folder and an empty configuration where there are none. ``ConfigError`` where that fails."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self.config_path.exists():
-                self._write({})
+            self.config_path.touch()  # other processes may be making it too
         except OSError as error:
             raise ConfigError(
                 f"cannot make the repo {self.path}: {error.strerror}; name another with --repo or $IPFS_KIT_PATH"
@@ -102,7 +101,7 @@ class Repo:
         self._write(found)
 
     def _write(self, settings: dict[str, Any]) -> None:
-        fresh = self.config_path.with_suffix(".new")
+        fresh = self.config_path.with_suffix(f".{os.getpid()}.new")
         fresh.write_bytes(tomli_w.dumps(settings).encode())
         fresh.replace(self.config_path)
 
@@ -143,7 +142,7 @@ def _field_value(name: str, value: Any) -> Any:
             raise ConfigError(f"{name} is a list of texts, not {value!r}")
         return tuple(value)
     kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), str: (str,), float: (int, float)}
-    wanted = kinds.get(type(default), (int, float))
+    wanted = kinds.get(type(default)) or kinds[float if "float" in str(_SETTABLE[name].type) else int]
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise ConfigError(f"{name} is {' or '.join(kind.__name__ for kind in wanted)}, not {value!r}")
     return value

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -213,11 +215,50 @@ def test_init_config_and_version(shell):
     assert shell.line("config", "role") == '"worker"'
     assert "king" in shell.fail("config", "role", "king")
     assert "no setting" in shell.fail("config", "nope", "1")
+    assert shell.line("config", "storage_max") == str(20 << 30)  # a worker's
+    assert "storage_max is int" in shell.fail("config", "storage_max", "1.5")
     shell.run("config", "role", "--unset")
     assert json.loads(shell.run("config")) == {}
     assert shell.line("version").startswith("ipfs-kit ")
     (shell.repo / "config.toml").write_text("= broken")
     assert "config.toml" in shell.fail("id")
+
+
+def test_counters_and_addresses(any_shell):
+    any_shell.run("add", "-", data=b"counted")
+    counters = json.loads(any_shell.run("stats"))
+    assert counters["store"]["kept_blocks"] == 1
+    assert counters["store"]["kept_bytes"] == len(b"counted")
+    with IPFSLibp2pPeer() as peer:
+        address = peer.get_multiaddrs()[0]
+        found = any_shell.line("--peer", address, "swarm", "addrs")
+        assert peer.get_peer_id() in found
+        assert address.rpartition("/p2p/")[0] in found
+        assert json.loads(any_shell.run("--peer", address, "stats"))["network"]["peers"] == 1
+
+
+def on_a_terminal(shell, *arguments):
+    """A command whose standard error is a terminal; what it showed there."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=theirs, env=shell.env) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the terminal of a process that has ended
+            while piece := os.read(ours, 65536):
+                shown += piece
+        assert process.stdout.read().startswith(b"added baf")
+        assert process.wait(60) == 0
+    os.close(ours)
+    return shown.decode()
+
+
+def test_progress_is_shown_on_a_terminal_alone(shell):
+    file = shell.folder / "file"
+    file.write_bytes(bytes(5_000_000))
+    shown = on_a_terminal(shell, "add", str(file))
+    assert "add" in shown
+    assert "5.0/5.0 MB" in shown
+    assert not shell.fail("add", str(file), code=0)
 
 
 def test_content_comes_from_a_named_peer(any_shell):
@@ -249,6 +290,16 @@ def test_bench_prints_figures(shell):
     found = json.loads(shell.run("--json", "bench", "--size", "4"))
     assert found["bytes"] >= 4 << 20
     assert found["mb_s"] > 0
+
+
+def test_hashing_alone_gives_the_cid_that_adding_would(tmp_path):
+    shell = Shell(tmp_path)
+    (tmp_path / "file").write_bytes(b"hello world")
+    assert shell.line("add", "-n", "-Q", "file") == HELLO
+    shell.line("config", "profile", "unixfs-v0-2015")
+    for path in (["file"], ["--profile", "unixfs-v1-2025", "file"]):
+        assert shell.line("add", "-n", "-Q", *path) == shell.line("add", "-Q", *path)
+    assert shell.line("add", "-n", "-Q", "file").startswith("Qm")
 
 
 def test_help_imports_no_network_and_hashing_no_node():

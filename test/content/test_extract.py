@@ -86,3 +86,57 @@ def test_no_descriptor_is_left_open(tmp_path):
             with pytest.raises(InvalidName):
                 out.file(("a", "..", "c"))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_fifo_or_link_in_the_way_is_replaced_and_never_opened(tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"precious")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    os.mkfifo(folder / "file")  # to open it would wait for its reader
+    (folder / "other").symlink_to(outside)
+    os.mkfifo(folder / "link")
+    with Extractor(folder) as out:
+        for name in ("file", "other"):
+            file = out.file((name,))
+            file.write([b"new"])
+            file.finish()
+        out.symlink(("link",), "file")
+    assert (folder / "file").read_bytes() == (folder / "other").read_bytes() == b"new"
+    assert os.readlink(folder / "link") == "file"
+    assert outside.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "file"])
+def test_what_is_no_directory_is_not_walked_through(tmp_path, kind):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (tmp_path / "outside").mkdir()
+    if kind == "fifo":
+        os.mkfifo(folder / "door")
+    elif kind == "link":
+        (folder / "door").symlink_to(tmp_path / "outside")
+    else:
+        (folder / "door").write_bytes(b"")
+    with Extractor(folder) as out:
+        for make in (out.directory, out.file, lambda path: out.symlink(path, "x")):
+            with pytest.raises(InvalidName, match="door"):
+                make(("door", "deeper", "evil"))
+    assert not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_a_directory_gives_way_to_nothing_and_no_draft_is_left(tmp_path, filled):
+    (tmp_path / "there").mkdir()
+    if filled:
+        (tmp_path / "there/file").write_bytes(b"x")
+    with Extractor(tmp_path) as out:
+        file = out.file(("there",))
+        file.write([b"x"])
+        with pytest.raises(OSError, match="there"):
+            file.finish()
+        with pytest.raises(OSError, match="there"):
+            out.symlink(("there",), "x")
+        with pytest.raises(OSError, match="there"):
+            out.files([(("there",), b"x")])
+    assert [item.name for item in tmp_path.iterdir()] == ["there"]

@@ -1,7 +1,6 @@
 """The codecs on vectors that no one here wrote, by property, and on what must be refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,9 +10,7 @@ from ipfs_kit_py.core.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, RAW
 from ipfs_kit_py.core.errors import InvalidBlock, IPFSKitError
 from ipfs_kit_py.dag import codecs, dag_cbor, dag_json, dag_pb
 from ipfs_kit_py.dag.car import read_car
-
-VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
-needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside the checkout")
+from test.vectors import VECTORS, needs_vectors
 
 cids = st.builds(
     lambda data, codec: CID.of(data, codec), st.binary(max_size=8), st.sampled_from([RAW, DAG_PB, DAG_CBOR])

@@ -1,6 +1,7 @@
 """CIDs, multihashes, varints and peer ids: text and bytes both ways, and what is refused."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,10 @@ from hypothesis import strategies as st
 
 from ipfs_kit_py.core import multihash, varint
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, DAG_PB, RAW, PeerID
-from ipfs_kit_py.core.errors import InvalidAddress, InvalidCID
+from ipfs_kit_py.core.config import PRESETS, NodeConfig
+from ipfs_kit_py.core.errors import ConfigError, InvalidAddress, InvalidCID
+from ipfs_kit_py.core.multiaddr import from_text
+from ipfs_kit_py.core.roles import ROLES
 from ipfs_kit_py.core.text import printable
 
 HELLO_V0 = "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD"
@@ -128,3 +132,24 @@ def test_names_from_strangers_cannot_drive_a_terminal():
     assert printable("a\x1b[31mb\nc") == r"a\x1b[31mb\nc"
     assert printable("\u202eevil") == r"\u202eevil"
     assert printable(b"\xff".decode("utf-8", "surrogateescape")) == r"\xff"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_not_set_is_as_the_role_has_it(role):
+    row = ROLES[role]
+    assert NodeConfig(role=role).role_policy == row
+    changed = NodeConfig(role=role, storage_max=1, memory_cache=0, high_water=7)
+    assert changed.role_policy == replace(row, storage_max=1, memory_cache=0, high_water=7)
+    assert NodeConfig(role=role).to_dict()["storage_max"] == row.storage_max
+    with pytest.raises(ConfigError, match="storage_max must be 0 or more"):
+        NodeConfig(role=role, storage_max=-1)
+
+
+def test_a_preset_stands_for_its_addresses():
+    own = "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+    known = PRESETS["well-known"]
+    assert NodeConfig(peers=(own, "well-known", own)).peer_addresses == (own, *known)
+    assert NodeConfig().peer_addresses == ()
+    for address in known:
+        PeerID.parse(address.rpartition("/p2p/")[2])
+        from_text(address)

@@ -15,7 +15,7 @@ from ipfs_kit_py.core.config import HAMT_AHEAD_CHILDREN, HAMT_AHEAD_SHARD_BYTES,
 from ipfs_kit_py.dag import dag_pb, unixfs
 from ipfs_kit_py.dag.directory import DirectoryBuilder
 from ipfs_kit_py.dag.hamt import build_hamt, decode_shard, index_names, index_of, lookup, name_bytes, name_hash
-from ipfs_kit_py.dag.hamt_list import HamtEntries
+from ipfs_kit_py.dag.hamt_list import ENTRY_BYTES, HamtEntries
 from ipfs_kit_py.dag.profiles import V1_2025, Built, Profile, Stat
 
 if TYPE_CHECKING:
@@ -197,12 +197,16 @@ def test_held_entries_count_against_the_budget() -> None:
     plan = HamtEntries(built.cid)
     [(root, _)] = plan.wanted(MIB)
     plan.feed(root, blocks[root])
-    held = len(blocks[root])  # its last entries wait for the shards before them
+
+    def weight(cid: CID) -> int:
+        return len(blocks[cid]) + ENTRY_BYTES * sum(bool(link.name) for _, link in decode_shard(cid, blocks[cid]).slots)
+
+    held = weight(root)  # its last entries wait for the shards before them
     asked = [cid for cid, _ in plan.wanted(held + 3 * HAMT_AHEAD_SHARD_BYTES)]
     assert len(asked) == 3
     for cid in asked[1:]:
         plan.feed(cid, blocks[cid])
-        held += len(blocks[cid])
+        held += weight(cid)
     assert len(plan.wanted(held + HAMT_AHEAD_SHARD_BYTES)) == 0
     assert len(plan.wanted(held + 2 * HAMT_AHEAD_SHARD_BYTES)) == 1
 

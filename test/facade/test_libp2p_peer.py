@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ipfs_kit_py.core.config import NodeConfig
 from ipfs_kit_py.core.errors import (
     ConfigError,
     HashMismatch,
@@ -259,3 +260,15 @@ def test_no_thread_is_left():
         peer.add_bytes(b"x")
     left = [thread for thread in set(threading.enumerate()) - before if "ipfs-kit" in thread.name]
     assert not left
+
+
+def test_arguments_come_before_the_configuration():
+    config = NodeConfig(role="worker", listen=())
+    with IPFSLibp2pPeer(config=config) as peer:
+        assert " worker " in repr(peer)
+        assert peer.get_multiaddrs() == []
+    with IPFSLibp2pPeer(role="master", listen_addrs=["/ip4/127.0.0.1/tcp/0"], config=config) as peer:
+        assert " master " in repr(peer)
+        assert len(peer.get_multiaddrs()) == 1
+    with pytest.raises(ConfigError, match="role 'king'"):
+        IPFSLibp2pPeer(role="king")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ipfs_kit_py.net.dial_plan import Provenance
 from test.engine.test_address_book import ADDRESS, NOW, OWN, peer
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
 
@@ -39,6 +42,34 @@ def test_batches_are_written_replaced_and_removed(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"peers\.sqlite cannot be opened"):
         BookStore(tmp_path / "nowhere" / "peers.sqlite").open()
+
+
+def visit(folder: Path, barrier: Barrier, failures: Queue[str]) -> None:
+    """One of several processes that open each file at the same moment, when it is not there yet."""
+    for number in range(50):
+        barrier.wait(60)
+        store = BookStore(folder / f"{number}.sqlite")
+        try:
+            store.open()
+            store.write([(b"peer", b"record")])
+        except BackendError as error:
+            failures.put(str(error))
+        store.close()
+    failures.put("")
+
+
+def test_several_processes_may_open_and_close_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, failures = context.Barrier(4), context.Queue()
+    children = [context.Process(target=visit, args=(tmp_path, barrier, failures)) for _ in range(4)]
+    for child in children:
+        child.start()
+    found = []
+    while found.count("") < 4:
+        found.append(failures.get(timeout=60))
+    for child in children:
+        child.join()
+    assert found == [""] * 4
 
 
 def test_many_changes_are_written_at_once_and_few_after_a_while(tmp_path: Path) -> None:

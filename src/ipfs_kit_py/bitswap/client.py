@@ -19,7 +19,7 @@ from ipfs_kit_py.bitswap.wants import FindProviders, Penalise, Send, Statistics
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, V120, Message
 from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import MIB
-from ipfs_kit_py.core.errors import NotFound, StorageError, TimedOut
+from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, StorageError, TimedOut
 
 if TYPE_CHECKING:
     import random
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["Client", "ClientSession", "FindProvidersFunction"]
 
+LOOK_SECONDS = 2.0  # between looks into the store for what is waited for that long
+LOOK_BATCH = 64  # blocks looked for at once
 TIMER_GRAIN = 0.002  # seconds; deadlines closer together than this are met together
 
 
@@ -45,8 +47,13 @@ class _Waiter:
     def __init__(self, cids: Sequence[CID]) -> None:
         self.missing = dict.fromkeys(cids)
         self.blocks: list[Block] = []
-        self.error: StorageError | None = None
+        self.error: IPFSKitError | None = None
         self.woken = trio.Event()
+
+    def fail(self, error: IPFSKitError) -> None:
+        """What is missing will not come."""
+        self.error = error
+        self.woken.set()
 
     async def wait_filled(self) -> list[Block]:
         """The blocks that came since the last call; waits for the first. Raises what kept one from being stored."""
@@ -77,11 +84,14 @@ class Client:
         on_stored: Callable[[PeerID, bytes, int], None] | None = None,
     ) -> None:
         self._network = network
+        self._store = store
         self._wants = Wants(rng)
         self._ingest = Ingest(store, self._wants.is_wanted, self._stored)
         self._finder = Finder(network, find_providers, self._on_provider)
         self._on_stored = on_stored
         self._waiters: dict[CID, list[_Waiter]] = {}
+        self._sessions: dict[int, set[_Waiter]] = {}
+        self._searches: dict[CID, trio.CancelScope] = {}
         self._senders: dict[PeerID, Sender] = {}
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.CancelScope()
@@ -93,6 +103,7 @@ class Client:
             self._nursery = nursery
             nursery.start_soon(self._ingest.run)
             nursery.start_soon(self._timer)
+            nursery.start_soon(self._look_again)
             task_status.started()
             self._act()  # what was asked for before
             await trio.sleep_forever()
@@ -103,9 +114,12 @@ class Client:
     def session(self) -> Iterator[ClientSession]:
         """Fetches that belong together."""
         number = self._wants.open_session()
+        self._sessions[number] = set()
         try:
             yield ClientSession(self, number)
         finally:
+            for waiter in self._sessions.pop(number):
+                waiter.fail(NotRunning("the session was closed before its blocks came"))
             self._wants.close_session(number, trio.current_time())
             self._act()
 
@@ -117,8 +131,9 @@ class Client:
         self._wants.want(session, waiter.missing, trio.current_time(), size=size_hint, priority=priority)
         for cid in waiter.missing:
             self._waiters.setdefault(cid, []).append(waiter)
-        self._act()
+        self._sessions[session].add(waiter)
         try:
+            self._act()
             while waiter.missing or waiter.blocks:
                 limit = float("inf") if timeout is None else timeout + self._wants.expected_seconds(session, 0)
                 blocks: list[Block] = []
@@ -137,6 +152,7 @@ class Client:
         return TimedOut(f"block {cid} did not come within {seconds:.1f} s; ask for it with a longer timeout")
 
     def _abandon(self, session: int, waiter: _Waiter) -> None:
+        self._sessions.get(session, set()).discard(waiter)
         over = []
         for cid in waiter.missing:
             rest = [other for other in self._waiters.get(cid, ()) if other is not waiter]
@@ -144,6 +160,7 @@ class Client:
                 self._waiters[cid] = rest
             else:
                 self._waiters.pop(cid, None)
+                self._end_search(cid)
                 over.append(cid)
         if over:
             self._wants.cancel(session, over, trio.current_time())
@@ -232,6 +249,7 @@ class Client:
     def _deliver(self, multihash: bytes, block: Block) -> None:
         """Hand a block to whoever waits for it under any CID of its multihash."""
         for cid in self._wants.cids_of(multihash):
+            self._end_search(cid)
             for waiter in self._waiters.pop(cid, ()):
                 del waiter.missing[cid]
                 waiter.blocks.append(block if cid is block.cid else Block(cid, block.data))
@@ -240,8 +258,7 @@ class Client:
     def _fail(self, multihash: bytes, error: StorageError) -> None:
         for cid in self._wants.cids_of(multihash):
             for waiter in self._waiters.get(cid, ()):
-                waiter.error = error
-                waiter.woken.set()
+                waiter.fail(error)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -255,8 +272,11 @@ class Client:
                     self._sender(peer, self._nursery).wake()
                 case Penalise(peer, amount, why):
                     self._network.penalise(peer, amount, why)
+                case FindProviders(cid) if cid in self._searches:
+                    self._wants.on_search_done(cid)  # the one before is still under way
                 case FindProviders(cid):
-                    self._nursery.start_soon(self._search, cid)
+                    self._searches[cid] = trio.CancelScope()
+                    self._nursery.start_soon(self._search, cid, self._searches[cid])
         deadline = self._wants.deadline()
         self._alarm.deadline = float("inf") if deadline is None else max(deadline, now + TIMER_GRAIN)
 
@@ -282,11 +302,18 @@ class Client:
         self._wants.on_stream_lost(peer)
         self._act()
 
-    async def _search(self, cid: CID) -> None:
-        try:
-            await self._finder.search(cid, lambda: self.is_wanted(cid))
-        finally:
+    async def _search(self, cid: CID, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._finder.search(cid)
+        if self._searches.get(cid) is scope:
+            del self._searches[cid]
             self._wants.on_search_done(cid)
+
+    def _end_search(self, cid: CID) -> None:
+        """Nobody waits for a block any more."""
+        scope = self._searches.pop(cid, None)
+        if scope is not None:
+            scope.cancel()
 
     def _on_provider(self, cid: CID, peer: PeerID) -> None:
         self.on_connected(peer)  # it may have been before this client was told
@@ -300,6 +327,22 @@ class Client:
             self._alarm = trio.CancelScope()
             self._wants.on_timeout(trio.current_time())
             self._act()
+
+    async def _look_again(self) -> None:
+        """What is waited for long may have come into the store unseen: by another process, or just before the want."""
+        before: set[CID] = set()
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            still = [cid for cid in self._waiters if cid in before]
+            for at in range(0, len(still), LOOK_BATCH):
+                batch = still[at : at + LOOK_BATCH]
+                try:
+                    found = await trio.to_thread.run_sync(self._store.get_many, batch)
+                except IPFSKitError as error:
+                    logger.debug("the store could not be looked at: %s", error)
+                    break
+                self.on_local([Block(cid, data) for cid, data in zip(batch, found, strict=True) if data is not None])
+            before = set(self._waiters)
 
     def statistics(self) -> tuple[Statistics, int, int]:
         """The engine's counters, bytes received and bytes that nobody wanted."""

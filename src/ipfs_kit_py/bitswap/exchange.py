@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,13 @@ import trio
 from ipfs_kit_py.bitswap.client import Client, ClientSession
 from ipfs_kit_py.bitswap.server import Server
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, decode
-from ipfs_kit_py.core.config import MAX_BITSWAP_STREAMS_PER_PEER, MAX_MESSAGE_BYTES
+from ipfs_kit_py.core import varint
+from ipfs_kit_py.core.config import (
+    LARGE_MESSAGE_BYTES,
+    MAX_BITSWAP_STREAMS_PER_PEER,
+    MAX_LARGE_MESSAGES_PER_PEER,
+    MAX_MESSAGE_BYTES,
+)
 from ipfs_kit_py.core.errors import ProtocolViolation
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.bitswap.client import FindProvidersFunction
     from ipfs_kit_py.bitswap.ledger import Account
+    from ipfs_kit_py.bitswap.wire import Message
     from ipfs_kit_py.core.cid import CID, Block, PeerID
     from ipfs_kit_py.core.interfaces import BlockStore, Network, Stream
 
@@ -66,7 +74,7 @@ class Bitswap:
         self._store = store
         self._client = Client(network, store, rng, find_providers=find_providers, on_stored=self._on_stored)
         self._server = Server(network, store, may_serve)
-        self._inbound: dict[PeerID, int] = {}
+        self._inbound: dict[PeerID, _Inbound] = {}
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled."""
@@ -145,21 +153,52 @@ class Bitswap:
     async def _serve(self, stream: Stream) -> None:
         """Read a peer's messages until its stream ends. What is malformed costs it the stream and standing."""
         peer = stream.peer_id
-        if self._inbound.get(peer, 0) >= MAX_BITSWAP_STREAMS_PER_PEER:
+        inbound = self._inbound.setdefault(peer, _Inbound())
+        if inbound.streams >= MAX_BITSWAP_STREAMS_PER_PEER:
             stream.reset()
             return
-        self._inbound[peer] = self._inbound.get(peer, 0) + 1
+        inbound.streams += 1
         try:
-            while (data := await stream.read_message(MAX_MESSAGE_BYTES)) is not None:
-                message = decode(data)
-                if message.entries or message.full:
-                    await self._server.receive(peer, message.entries, full=message.full)
-                await self._client.receive(peer, message)
+            while (size := await _read_length(stream)) is not None:
+                async with inbound.large if size > LARGE_MESSAGE_BYTES else nullcontext():
+                    await self._receive(peer, decode(await stream.read_exactly(size)))
             await stream.close()
         except ProtocolViolation as error:
             stream.reset()
             self._network.penalise(peer, MALFORMED_PENALTY, str(error))
         finally:
-            self._inbound[peer] -= 1
-            if not self._inbound[peer]:
+            inbound.streams -= 1
+            if not inbound.streams:
                 del self._inbound[peer]
+
+    async def _receive(self, peer: PeerID, message: Message) -> None:
+        if message.entries or message.full:
+            await self._server.receive(peer, message.entries, full=message.full)
+        await self._client.receive(peer, message)
+        await trio.lowlevel.checkpoint()  # many that say nothing must not keep the loop from the others
+
+
+class _Inbound:
+    """What one peer has open: so many streams, and a few places for large messages, of which every byte is held."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.large = trio.Semaphore(MAX_LARGE_MESSAGES_PER_PEER)
+
+
+async def _read_length(stream: Stream) -> int | None:
+    """The length before a message; ``None`` at a clean end."""
+    head = bytearray(await stream.read(1))
+    if not head:
+        return None
+    while head[-1] >= 0x80 and len(head) < varint.MAX_BYTES:
+        head += await stream.read_exactly(1)
+    try:
+        size, _ = varint.decode(head, strict=False)
+    except (IndexError, ValueError) as error:
+        raise ProtocolViolation(f"the length of a bitswap message: {error}", peer=stream.peer_id) from None
+    if size > MAX_MESSAGE_BYTES:
+        raise ProtocolViolation(
+            f"a bitswap message of {size} bytes; at most {MAX_MESSAGE_BYTES} are read", peer=stream.peer_id
+        )
+    return size

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
+from ipfs_kit_py.core import multiaddr
 from ipfs_kit_py.core.cid import CID, PeerID
-from ipfs_kit_py.core.config import PROVIDER_DIALS, PROVIDER_SEARCHES, PROVIDERS_PER_SEARCH
-from ipfs_kit_py.core.errors import IPFSKitError
+from ipfs_kit_py.core.closing import finishing
+from ipfs_kit_py.core.config import (
+    PROVIDER_DIALS,
+    PROVIDER_SEARCH_MAX_SECONDS,
+    PROVIDER_SEARCHES,
+    PROVIDERS_PER_SEARCH,
+)
+from ipfs_kit_py.core.errors import InvalidAddress, IPFSKitError
 
 if TYPE_CHECKING:
     from ipfs_kit_py.core.interfaces import Network
@@ -35,30 +41,40 @@ class Finder:
         self._found = found
         self._searches = trio.CapacityLimiter(PROVIDER_SEARCHES)
 
-    async def search(self, cid: CID, is_wanted: Callable[[], bool]) -> None:
-        """Find providers of a block while it is wanted. A provider that cannot be reached stops nothing."""
+    async def search(self, cid: CID) -> None:
+        """Find providers of a block; cancel it when the block is here. What goes wrong ends this search alone."""
         if self._find_providers is None:
             return
-        dials = trio.Semaphore(PROVIDER_DIALS)
-        seen: set[PeerID] = {self._network.peer_id}
         async with self._searches:
             try:
-                async with trio.open_nursery() as nursery, aclosing(_closable(self._find_providers(cid))) as providers:
-                    async for peer, addresses in providers:
-                        if not is_wanted():
-                            nursery.cancel_scope.cancel()
-                        if len(seen) > PROVIDERS_PER_SEARCH:
-                            break
-                        if peer not in seen:
-                            seen.add(peer)
-                            await dials.acquire()
-                            nursery.start_soon(self._dial, cid, peer, addresses, dials)
+                with trio.move_on_after(PROVIDER_SEARCH_MAX_SECONDS):
+                    await self._search(cid, self._find_providers)
             except* IPFSKitError as errors:
                 logger.debug("the search for %s failed: %s", cid, errors.exceptions)
+            except* Exception:
+                logger.exception("the search for %s failed by a fault of its own", cid)
+
+    async def _search(self, cid: CID, find_providers: FindProvidersFunction) -> None:
+        async with trio.open_nursery() as nursery, finishing(find_providers(cid)) as providers:
+            await self._connect_to(cid, providers, nursery)
+
+    async def _connect_to(
+        self, cid: CID, providers: AsyncIterator[tuple[PeerID, list[str]]], nursery: trio.Nursery
+    ) -> None:
+        dials = trio.Semaphore(PROVIDER_DIALS)
+        seen: set[PeerID] = {self._network.peer_id}
+        async for peer, addresses in providers:
+            if peer not in seen:
+                seen.add(peer)
+                await dials.acquire()
+                nursery.start_soon(self._dial, cid, peer, addresses, dials)
+                if len(seen) > PROVIDERS_PER_SEARCH:
+                    return
 
     async def _dial(self, cid: CID, peer: PeerID, addresses: list[str], dials: trio.Semaphore) -> None:
+        """A provider that cannot be reached stops nothing."""
         try:
-            await self._network.connect(peer, addresses)
+            await self._network.connect(peer, [text for text in addresses if _leads_to(peer, text)])
             self._found(cid, peer)
         except IPFSKitError as error:
             logger.debug("provider %s of %s: %s", peer, cid, error)
@@ -66,6 +82,10 @@ class Finder:
             dials.release()
 
 
-async def _closable(iterator: AsyncIterator[tuple[PeerID, list[str]]]) -> AsyncGenerator[tuple[PeerID, list[str]]]:
-    async for item in iterator:
-        yield item
+def _leads_to(peer: PeerID, text: str) -> bool:
+    """Whether an address can be one of a provider's: records hold what their authors like."""
+    try:
+        parts = multiaddr.from_text(text)
+    except InvalidAddress:
+        return False
+    return bool(parts) and (parts[-1][0] != "p2p" or PeerID.parse(parts[-1][1]) == peer)

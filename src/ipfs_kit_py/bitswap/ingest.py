@@ -7,14 +7,20 @@ block is the one that names it, and a false block is one that nobody wanted.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from ipfs_kit_py.bitswap.wire import split_prefix
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, Block
-from ipfs_kit_py.core.config import INGEST_BATCH_BLOCKS, INGEST_BLOCK_OVERHEAD, INGEST_MAX_BYTES, PUT_BATCH_BYTES
+from ipfs_kit_py.core.config import (
+    INGEST_BATCH_BLOCKS,
+    INGEST_BLOCK_OVERHEAD,
+    INGEST_LANES,
+    INGEST_MAX_BYTES,
+    PUT_BATCH_BYTES,
+)
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, StorageError
 
 if TYPE_CHECKING:
@@ -56,9 +62,6 @@ class Unwanted(NamedTuple):
     size: int
 
 
-Checked: TypeAlias = tuple[list[Arrived], list[Unwanted], int]  # the last is what the batch cost
-
-
 class Ingest:
     """The queue between the streams and the store.
 
@@ -77,7 +80,7 @@ class Ingest:
         self._queue: list[Arrival] = []
         self._held = 0  # bytes in the queue and under work
         self._fresh: set[bytes] = set()  # multihashes that were checked and are being stored
-        self._filled = trio.Event()
+        self._filled = trio.lowlevel.ParkingLot()
         self._drained = trio.Event()
 
     async def put(self, peer: PeerID, blocks: Sequence[tuple[bytes, Buffer]], at: float) -> None:
@@ -89,28 +92,27 @@ class Ingest:
             cost = memoryview(data).nbytes + INGEST_BLOCK_OVERHEAD
             self._queue.append(Arrival(peer, prefix, data, at, cost))
             self._held += cost
-        self._filled.set()
+        self._filled.unpark()
 
     async def run(self) -> None:
-        """Work until cancelled: one batch is hashed while the one before it is stored."""
-        send, receive = trio.open_memory_channel[Checked](0)
+        """Work until cancelled: while one batch is stored the next may be hashed."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._store_checked, receive)
-            while True:
-                await self._filled.wait()
-                self._filled = trio.Event()
-                while self._queue:
-                    await send.send(await trio.to_thread.run_sync(self._check, self._take()))
+            for _ in range(INGEST_LANES):
+                nursery.start_soon(self._lane)
 
-    async def _store_checked(self, checked: trio.MemoryReceiveChannel[Checked]) -> None:
-        async for arrived, unwanted, cost in checked:
-            stored = await trio.to_thread.run_sync(self._store_all, arrived)
-            self._held -= cost
+    async def _lane(self) -> None:
+        while True:
+            while not self._queue:
+                await self._filled.park()
+            batch = self._take()
+            arrived, unwanted = await trio.to_thread.run_sync(self._work, batch)
+            self._held -= sum(arrival.cost for arrival in batch)
+            del batch
             self._drained.set()
             self._drained = trio.Event()
-            self._done(stored, unwanted)
-            self._fresh.difference_update(item.cid.multihash for item in stored)
-            del arrived, stored, unwanted
+            self._done(arrived, unwanted)
+            self._fresh.difference_update(item.cid.multihash for item in arrived)
+            del arrived, unwanted
 
     def _take(self) -> list[Arrival]:
         size = count = 0
@@ -125,19 +127,19 @@ class Ingest:
 
     # --- on the worker thread -----------------------------------------------------------------------------------------
 
-    def _check(self, batch: list[Arrival]) -> Checked:
+    def _work(self, batch: list[Arrival]) -> tuple[list[Arrived], list[Unwanted]]:
         arrived: list[Arrived] = []
         unwanted: list[Unwanted] = []
         fresh = self._fresh
         for peer, prefix, data, at, _ in batch:
             size = memoryview(data).nbytes
             cid = _name(prefix, data)
-            if cid is not None and cid.multihash not in fresh and self._is_wanted(cid.multihash):
+            if cid is not None and self._is_wanted(cid.multihash) and cid.multihash not in fresh:
                 fresh.add(cid.multihash)
                 arrived.append(Arrived(peer, cid, data, size, at))
             else:
                 unwanted.append(Unwanted(peer, b"" if cid is None else cid.multihash, size))
-        return arrived, unwanted, sum(arrival.cost for arrival in batch)
+        return self._store_all(arrived), unwanted
 
     def _store_all(self, arrived: list[Arrived]) -> list[Arrived]:
         error = self._put(arrived)

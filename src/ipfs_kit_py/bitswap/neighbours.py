@@ -40,6 +40,9 @@ class Neighbours:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._peers
+
     def get(self, peer: PeerID) -> Peer | None:
         """A peer while it is connected."""
         return self._peers.get(peer)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.bitswap.wantlist import Wantlist
-from ipfs_kit_py.core.config import SESSION_WINDOW_MAX, SESSION_WINDOW_MIN, WANT_TIMEOUT_MAX, WANT_TIMEOUT_MIN
+from ipfs_kit_py.core.config import (
+    MAX_WANTLIST_ENTRIES,
+    SESSION_WINDOW_MAX,
+    SESSION_WINDOW_MIN,
+    TARGET_MESSAGE_BYTES,
+    WANT_TIMEOUT_MAX,
+    WANT_TIMEOUT_MIN,
+)
 
 if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID, PeerID
@@ -24,6 +32,7 @@ HEDGE_SCAN = 8  # oldest blocks of a peer that are looked at
 WINDOW_SECONDS = 0.25  # a window holds what a peer delivers in its latency and so long, twice
 METER_SECONDS = 0.05  # throughput is measured over so long: blocks of one message come at one time
 METER_BYTES = 64 << 10  # and over so much: less measures the latency
+MAX_PROBES = MAX_WANTLIST_ENTRIES * 3 // 4  # wants a peer may hold before it is only asked for blocks
 _GAIN = 0.25  # weight of the newest measurement
 
 
@@ -50,19 +59,20 @@ class Peer:
         self.wantlist = Wantlist()
         self.asked: dict[CID, Asked] = {}  # in the order of asking
         self.overdue: dict[CID, Asked] = {}  # given up for others, but they may still come
+        self.refused: OrderedDict[CID, None] = OrderedDict()  # it was told of them and has them not: room for others
         self.outstanding = 0  # bytes asked for and not here
         self.latency: float | None = None
         self.throughput: float | None = None
         self.window = FIRST_WINDOW
         self.silent = 0  # timeouts in a row
         self.last_heard = 0.0
-        self._probed_at: float | None = None
+        self._probed: tuple[CID, float] | None = None  # the want-have whose answer is timed
         self._metered_at: float | None = None
         self._metered = 0
 
     def room(self, size: int) -> bool:
-        """Whether ``size`` bytes more may be asked for."""
-        if self.wantlist.full:
+        """Whether a block of ``size`` bytes more may be asked for."""
+        if len(self.wantlist) - len(self.refused) >= MAX_WANTLIST_ENTRIES:
             return False
         return not self.outstanding or self.outstanding + size <= self.window
 
@@ -74,8 +84,12 @@ class Peer:
 
     def timeout(self) -> float:
         """Seconds of silence after which what was asked counts as not there; it doubles with each in a row."""
+        # until its next word: what it is asked for comes in messages, and each of them ends the silence
+        return self._wait(min(self.outstanding, TARGET_MESSAGE_BYTES))
+
+    def _wait(self, size: int) -> float:
         latency = FEARED_LATENCY if self.latency is None else self.latency
-        queue = self.outstanding / (self.throughput or FEARED_THROUGHPUT)
+        queue = size / (self.throughput or FEARED_THROUGHPUT)
         base = max(TIMEOUT_LATENCIES * latency + 2 * queue, WANT_TIMEOUT_MIN)
         return min(base * (1 << min(self.silent, 10)), WANT_TIMEOUT_MAX)
 
@@ -83,22 +97,47 @@ class Peer:
 
     def probe(self, cid: CID, priority: int, now: float) -> bool:
         """Ask whether the peer has a block; whether that is news."""
-        if not self.wantlist.want(cid, block=False, priority=priority):
+        if len(self.wantlist) - len(self.refused) >= MAX_PROBES or not self._tell(cid, block=False, priority=priority):
             return False
-        if self._probed_at is None:
-            self._probed_at = now
+        if self._probed is None or now - self._probed[1] > self.timeout():
+            self._probed = cid, now
         return True
 
     def ask(self, cid: CID, size: int, priority: int, now: float) -> None:
         """Ask the peer for a block that is expected to weigh ``size`` bytes."""
         self.release(cid)
+        if self._probed is not None and self._probed[0] == cid:
+            self._probed = None  # the answer is the block, after others
         late_at = now + HEDGE_FACTOR * self.expected_seconds(size) + HEDGE_SECONDS
         if not self.outstanding:
             self._metered_at = None  # a new busy time: the pause before it says nothing of the throughput
         alone = not self.outstanding
         self.outstanding += size
-        self.asked[cid] = Asked(size, now, late_at, now + PATIENCE * self.timeout(), alone=alone)
-        self.wantlist.want(cid, block=True, priority=priority)
+        self.asked[cid] = Asked(size, now, late_at, now + PATIENCE * self._wait(self.outstanding), alone=alone)
+        self._tell(cid, block=True, priority=priority)
+
+    def _tell(self, cid: CID, *, block: bool, priority: int) -> bool:
+        self.refused.pop(cid, None)
+        if self.refused and len(self.wantlist) >= MAX_WANTLIST_ENTRIES and not self.wantlist.asked(cid):
+            self.wantlist.cancel(self.refused.popitem(last=False)[0])
+        return self.wantlist.want(cid, block=block, priority=priority)
+
+    def untell(self, cid: CID) -> None:
+        """A want is over."""
+        self.refused.pop(cid, None)
+        self.wantlist.cancel(cid)
+        if self._probed is not None and self._probed[0] == cid:
+            self._probed = None
+
+    def forget(self, cid: CID) -> None:
+        """The peer does not hold a want any more, or is to be told of it anew."""
+        self.refused.pop(cid, None)
+        self.wantlist.forget(cid)
+
+    def refuse(self, cid: CID) -> None:
+        """The peer has not got a block. It keeps the want while there is room for it."""
+        if self.wantlist.asked(cid):
+            self.refused[cid] = None
 
     def release(self, cid: CID) -> Asked | None:
         """A block is no longer waited for here."""
@@ -107,21 +146,33 @@ class Peer:
             self.outstanding -= found.size
         return found
 
+    def delivered(self, cid: CID) -> Asked | None:
+        """The peer sent a block, and with it holds the want no longer."""
+        self.forget(cid)
+        return self.release(cid)
+
     # --- hearing ------------------------------------------------------------------------------------------------------
 
-    def heard(self, now: float, *, presence: bool = False) -> None:
-        """The peer said something; ``presence`` where it answered whether it has a block."""
+    def heard(self, now: float) -> None:
+        """The peer said something. After silence, what it still owes has its time again."""
         self.last_heard = max(now, self.last_heard)
-        self.silent = 0
-        if presence and self._probed_at is not None:
-            self.measured_latency(now - self._probed_at)
-            self._probed_at = None
+        if self.silent:
+            self.silent = 0
+            until = self.last_heard + self.timeout()
+            for asked in self.overdue.values():
+                asked.lost_at = until
+
+    def answered(self, cid: CID, now: float) -> None:
+        """The peer said whether it has a block, or sent it."""
+        if self._probed is not None and self._probed[0] == cid:
+            self.measured_latency(now - self._probed[1])
+            self._probed = None
 
     def received(self, cid: CID, size: int, at: float) -> None:
         """The peer delivered a block at the time ``at``, asked for or not."""
-        asked = self.release(cid)
-        self.wantlist.forget(cid)
+        asked = self.delivered(cid)
         self.heard(at)
+        self.answered(cid, at)
         if asked is not None and asked.alone:
             self.measured_latency(at - asked.sent)
             if size >= METER_BYTES:
@@ -163,10 +214,16 @@ class Peer:
     def deadline(self) -> float | None:
         """When something asked of this peer is late or overdue."""
         first = next(iter(self.asked.values()), None)
+        owed = None if self.silent else next(iter(self.overdue.values()), None)
         if first is None:
-            return None
+            return None if owed is None else owed.lost_at
         late = min(asked.late_at for asked in islice(self.asked.values(), HEDGE_SCAN))
-        return min(self._expires(first), late)
+        return min(self._expires(first), late, late if owed is None else owed.lost_at)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to come from this peer."""
+        return bool(self.asked) or (bool(self.overdue) and not self.silent)
 
     def _expires(self, asked: Asked) -> float:
         return min(max(asked.sent, self.last_heard) + self.timeout(), asked.lost_at)
@@ -179,7 +236,12 @@ class Peer:
         return [(cid, now - asked.sent) for cid, asked in found]
 
     def take_overdue(self, now: float) -> list[CID]:
-        """Blocks that are waited for no longer. Where the peer said nothing at all they still take its room."""
+        """Blocks that are waited for no longer. Where the peer said nothing at all they still take its room, until it
+        speaks of others and not of them."""
+        while not self.silent and self.overdue and next(iter(self.overdue.values())).lost_at <= now:
+            cid = next(iter(self.overdue))
+            self.release(cid)
+            self.refuse(cid)
         found = []
         for cid, asked in self.asked.items():
             if self._expires(asked) > now:
@@ -194,6 +256,7 @@ class Peer:
                 silent = True
             else:
                 self.release(cid)
+                self.refuse(cid)
         self.silent += silent
         return found
 

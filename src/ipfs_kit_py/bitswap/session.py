@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING
 
 from ipfs_kit_py.bitswap.neighbours import Chance, Neighbours
 from ipfs_kit_py.bitswap.placing import Placing
-from ipfs_kit_py.bitswap.wants import Action, FindProviders, LateAnswers, Penalise, Send, Session, Statistics, Want
+from ipfs_kit_py.bitswap.wants import (
+    NOWHERE,
+    Action,
+    FindProviders,
+    LateAnswers,
+    Penalise,
+    Send,
+    Session,
+    Statistics,
+    Want,
+)
 from ipfs_kit_py.core.config import PROVIDER_SEARCH_SECONDS
 from ipfs_kit_py.core.errors import NotRunning
 
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.bitswap.wire import Entry
     from ipfs_kit_py.core.cid import CID, PeerID
 
+LONELY_SEARCH_SECONDS = 1.0  # between two searches by one session where nobody is left who might have the second
 FALSE_BLOCK = 1.0  # standing; a block that was never asked for is a false one
 REPEATED_BLOCK = 0.1  # standing; a block that its peer sent before
 
@@ -96,7 +107,7 @@ class Wants:
         self._neighbours.choose(peer)
         found = self._neighbours.get(peer)
         if found is not None:
-            self._placing.offer(found)
+            self._placing.offer(found, now)
             self._placing.assign(now)
 
     def is_wanted(self, multihash: bytes) -> bool:
@@ -118,7 +129,7 @@ class Wants:
             return
         if found.latency is None:
             found.latency = rtt
-        self._placing.offer(found)
+        self._placing.offer(found, now)
         self._placing.assign(now)
 
     def on_peer_disconnected(self, peer: PeerID, now: float) -> None:
@@ -142,7 +153,7 @@ class Wants:
         found.has_presences = has_presences
         for cid in [] if has_presences else found.wantlist.cids():
             if cid not in found.asked:
-                found.wantlist.forget(cid)
+                found.forget(cid)
                 if cid in self._wants:
                     self._placing.queue(self._wants[cid])
         self._placing.assign(now)
@@ -177,16 +188,16 @@ class Wants:
         found = self._neighbours.get(peer)
         if found is None:
             return
-        self._heard(found, now, presence=True)
+        self._heard(found, now)
         for cid in haves:
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
-                want.have.add(peer)
-                want.lacking.discard(peer)
-                self._placing.joined(want, peer)
+                found.answered(cid, now)
+                self._placing.promised(want, found, now)
         for cid in dont_haves:
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
+                found.answered(cid, now)
                 self._placing.lacks(want, found)
         self._placing.assign(now)
 
@@ -205,6 +216,8 @@ class Wants:
                 self._heard(sender, at)
                 sender.received(cids[0], size, at)
                 self._neighbours.prove(sender)
+                for other in cids[1:]:
+                    sender.delivered(other)
             for cid in cids:
                 self._settle(self._wants.pop(cid), sender, size)
         self._placing.assign(now)
@@ -216,7 +229,7 @@ class Wants:
         if found is not None:
             self._heard(found, now)
         self._duplicates += 1
-        if found is None or self._late.forgive(multihash, peer):
+        if found is None or self._late.forgive(multihash, peer) or self._asked_for(multihash, peer):
             return
         if self._late.knows(multihash):
             self._actions.append(Penalise(peer, REPEATED_BLOCK, "sent a block again"))
@@ -237,8 +250,7 @@ class Wants:
                 self._placing.without(want, peer.id)
             self._placing.rest(peer)
         for want in self._placing.due_retries(now):
-            if self._wants.get(want.cid) is want:
-                self._placing.retry(want, now)
+            self._placing.retry(want, now)
         for session in self._sessions.values():
             session.end_probes(now)
         self._placing.assign(now)
@@ -248,12 +260,8 @@ class Wants:
         retry_at = self._placing.next_retry()
         times = [] if retry_at is None else [retry_at]
         times += [at for peer in self._placing.busy.values() if (at := peer.deadline()) is not None]
-        times += [
-            max(next(iter(session.seeking.values())), session.next_search)
-            for session in self._sessions.values()
-            if session.seeking
-        ]
-        times += [min(held.probing.values()) for held in self._sessions.values() if held.idle and held.probing]
+        times += [self._search_at(session) for session in self._sessions.values() if session.seeking]
+        times += [min(held.probing.values()) for held in self._sessions.values() if held.cold and held.probing]
         return min(times, default=None)
 
     # --- what to do ---------------------------------------------------------------------------------------------------
@@ -279,7 +287,7 @@ class Wants:
     def nobody_has(self, cid: CID) -> bool:
         """Whether everyone who was asked for a block has not got it, and no search is under way."""
         want = self._wants.get(cid)
-        if want is None or want.sources or want.queued or want.searching:
+        if want is None or want.sources or want.state != NOWHERE or want.searching:
             return False
         return not self._placing.awaits(want) and not any(cid in session.seeking for session in want.sessions)
 
@@ -308,28 +316,40 @@ class Wants:
 
     def __repr__(self) -> str:
         asked = sum(len(peer.asked) for peer in self._placing.busy.values())
-        idle = sum(want.queued for want in self._wants.values())
+        idle = sum(want.state != NOWHERE for want in self._wants.values())
         return f"<Wants {len(self._wants)} open, {asked} asked of {len(self._placing.busy)} peers, {idle} idle>"
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _heard(self, peer: Peer, now: float, *, presence: bool = False) -> None:
+    def _heard(self, peer: Peer, now: float) -> None:
         was_silent = peer.silent
-        peer.heard(now, presence=presence)
+        peer.heard(now)
         if was_silent:
-            self._placing.offer(peer)
+            self._placing.rest(peer)
+            self._placing.offer(peer, now)
+
+    def _asked_for(self, multihash: bytes, peer: PeerID) -> bool:
+        """Whether a peer was told of a want that still stands: its block could not be kept, which is not its fault."""
+        return any(peer in self._wants[cid].told for cid in self._by_hash.get(multihash, ()))
+
+    def _search_at(self, session: Session) -> float:
+        """When the first of the wants that a session seeks may be searched for."""
+        cid, due = next(iter(session.seeking.items()))
+        want = self._wants.get(cid)
+        alone = want is not None and not want.sources and not self._placing.awaits(want)
+        return max(due, session.searched_at + (LONELY_SEARCH_SECONDS if alone else PROVIDER_SEARCH_SECONDS))
 
     def _search(self, session: Session, now: float) -> None:
         """Search for providers of the session's want that nobody has said to have for the longest time."""
         while session.seeking:
-            cid, due = next(iter(session.seeking.items()))
+            cid = next(iter(session.seeking))
             want = self._wants.get(cid)
             if want is not None and not want.sought and not want.have - want.lacking:
-                if now < max(due, session.next_search):
+                if now < self._search_at(session):
                     return
                 want.sought = True
                 want.searching += 1
-                session.next_search = now + PROVIDER_SEARCH_SECONDS
+                session.searched_at = now
                 self._searches += 1
                 self._actions.append(FindProviders(cid))
             del session.seeking[cid]
@@ -343,7 +363,7 @@ class Wants:
             session.mean += (size - session.mean) // 8
         if sender is not None:
             self._placing.joined(want, sender.id, hits=1)
-        self._over(want)
+        self._over(want, sender)
 
     def _leave(self, want: Want, session: Session) -> None:
         """A session no longer has a want; it is over where no other has it."""
@@ -357,16 +377,15 @@ class Wants:
             rest.remove(want.cid)
             if not rest:
                 del self._by_hash[want.cid.multihash]
-            self._over(want)
+            self._over(want, None)
             return
         if seek_at is not None:
             want.sessions[0].seeking[want.cid] = seek_at
-        if want.queued:
-            want.queued = False
+        if want.state != NOWHERE:
+            want.state = NOWHERE
             self._placing.queue(want)  # in the heap of another session
 
-    def _over(self, want: Want) -> None:
-        want.queued = False
-        self._placing.untell(want)
+    def _over(self, want: Want, sender: Peer | None) -> None:
+        self._placing.untell(want, sender)
         if want.told:
             self._late.expect(want.cid.multihash, want.told)

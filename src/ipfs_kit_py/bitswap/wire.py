@@ -204,7 +204,12 @@ class _Decoder:
             raise ValueError(f"more than {MAX_PRESENCES_PER_MESSAGE} presences")
         cid = self._usable(raw)
         if cid is not None:
-            (message.dont_haves if kind == 1 else message.haves).append(cid)
+            if kind == 0:
+                message.haves.append(cid)
+            elif kind == 1:
+                message.dont_haves.append(cid)
+            else:
+                message.skipped += 1  # of a later version
 
 
 def split_prefix(prefix: bytes) -> tuple[int, int, int, int]:
@@ -258,7 +263,7 @@ def _delimited(tag: bytes, body: bytes) -> bytes:
 
 
 def _encode_entry(entry: Entry, *, full: bool) -> bytes:
-    parts = [_delimited(b"\x0a", entry.cid.raw), b"\x10", varint.encode(max(entry.priority, 0))]
+    parts = [_delimited(b"\x0a", entry.cid.raw), b"\x10", varint.encode(min(max(entry.priority, 0), _INT32_MAX))]
     if entry.cancel:
         parts.append(b"\x18\x01")
     if full and entry.want_have:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.gateway.call import Call
 from ipfs_kit_py.gateway.verbs import VERBS
 from ipfs_kit_py.node import open_node
@@ -33,5 +35,5 @@ async def perform(
         if request.verb == "get":
             await node.get(request.arguments[0], rendering.destination(), progress=rendering.read)
             return
-        call = Call(node, rendering, request.arguments, request.options, uploads() if uploads else None)
-        await VERBS[request.verb].run(call)
+        async with finishing(uploads()) if uploads else nullcontext() as sent:
+            await VERBS[request.verb].run(Call(node, rendering, request.arguments, request.options, sent))

@@ -49,9 +49,9 @@ def perform(
 def _runner(options: Options, request: Request, rendering: Rendering) -> Callable[[], Awaitable[None]]:
     """How the request is performed. What it needs is imported only here: hashing a file needs no network."""
     uploads = partial(entries, request, rendering.read) if request.paths is not None else None
-    if uploads and request.verb == "add" and request.options.get("only-hash") == "true":
-        return partial(only_hash, request, uploads, rendering)
     repo = Repo(options.repo or default_path())
+    if uploads and request.verb == "add" and request.options.get("only-hash") == "true":
+        return partial(only_hash, repo, request, uploads, rendering)
     address = repo.daemon_address()
     if address is not None and not options.offline:
         return partial(_load("remote").perform, address, options, request, uploads, rendering)

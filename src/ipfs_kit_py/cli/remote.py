@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ipfs_kit_py.cli.untar import untar
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, NotRunning
 from ipfs_kit_py.storage.remote.base import Transient
 from ipfs_kit_py.storage.remote.http import Http, NoConnection, StreamFailed
@@ -106,19 +107,27 @@ async def _exchange(
         await http.aclose()
 
 
-async def _body(uploads: AsyncIterator[Entry], boundary: str) -> AsyncIterator[Buffer]:
-    async for entry in uploads:
-        name = quote(entry.path.encode("utf-8", "surrogateescape"), safe="/")
-        kind = _PART_TYPES.get(entry.kind, "application/octet-stream")
-        yield (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            f"Content-Type: {kind}\r\n\r\n"
-        ).encode()
-        if entry.chunks is not None:
-            async for chunk in entry.chunks():
-                yield chunk
-        yield entry.target.encode("utf-8", "surrogateescape") + b"\r\n"
+async def _body(uploads: AsyncIterator[Entry], boundary: str) -> AsyncGenerator[Buffer, None]:
+    async with finishing(uploads):
+        async for entry in uploads:
+            async with aclosing(_part(entry, boundary)) as pieces:
+                async for piece in pieces:
+                    yield piece
     yield f"--{boundary}--\r\n".encode()
+
+
+async def _part(entry: Entry, boundary: str) -> AsyncGenerator[Buffer, None]:
+    name = quote(entry.path.encode("utf-8", "surrogateescape"), safe="/")
+    kind = _PART_TYPES.get(entry.kind, "application/octet-stream")
+    yield (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        f"Content-Type: {kind}\r\n\r\n"
+    ).encode()
+    if entry.chunks is not None:
+        async with finishing(entry.chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    yield entry.target.encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 async def _answer(answer: Answer, verb: str, take: Callable[[bytes, AsyncIterator[bytes]], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.content.files import READ_BYTES, Entry, tree
+from ipfs_kit_py.core.closing import finishing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,9 +34,10 @@ async def entries(request: Request, read: Callable[[int], None]) -> AsyncIterato
 
 
 async def _counted(pieces: AsyncIterator[Buffer], read: Callable[[int], None]) -> AsyncIterator[Buffer]:
-    async for piece in pieces:
-        read(memoryview(piece).nbytes)
-        yield piece
+    async with finishing(pieces):
+        async for piece in pieces:
+            read(memoryview(piece).nbytes)
+            yield piece
 
 
 async def _standard_input() -> AsyncIterator[Buffer]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from ipfs_kit_py.core import multihash
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES
 from ipfs_kit_py.core.errors import ConfigError
 from ipfs_kit_py.dag.builder import FileBuilder
@@ -91,17 +92,23 @@ class _Adding:
 
     async def file(self, chunks: AsyncIterator[Buffer], progress: Callable[[int], None] | None) -> Built:
         builder = FileBuilder(self._profile)
-        piece = await anext(chunks, None)
-        while piece is not None:
-            piece = await self._step(builder, piece, chunks)
-            if progress is not None:
-                progress(builder.size)
+        async with finishing(chunks):
+            piece = await anext(chunks, None)
+            while piece is not None:
+                piece = await self._step(builder, piece, chunks)
+                if progress is not None:
+                    progress(builder.size)
         built = builder.finish()
         self.gather(built.blocks)
         return built
 
     async def _step(self, builder: FileBuilder, piece: Buffer, chunks: AsyncIterator[Buffer]) -> Buffer | None:
         """Hash one piece while the last batch is stored and the next piece is read; returns the next piece."""
+        small = memoryview(piece).nbytes < INLINE_HASH_BYTES
+        full = self._bytes >= PUT_BATCH_BYTES or len(self._waiting) >= BATCH_BLOCKS
+        if small and not full:  # tasks would cost more than they save
+            self.gather(builder.write(piece))
+            return await anext(chunks, None)
         following: list[Buffer | None] = []
         failures: list[Exception] = []
 
@@ -116,12 +123,11 @@ class _Adding:
             following.append(await anext(chunks, None))
 
         async def hash_piece() -> None:
-            if memoryview(piece).nbytes < INLINE_HASH_BYTES:
+            if small:
                 self.gather(builder.write(piece))
             else:
                 self.gather(await trio.to_thread.run_sync(builder.write, piece))
 
-        full = self._bytes >= PUT_BATCH_BYTES or len(self._waiting) >= BATCH_BLOCKS
         batch = self._batch() if full else []
 
         async def store() -> None:
@@ -148,7 +154,7 @@ async def add_entries(
 
     ``put`` stores a batch of blocks (``None``: only hash); all were stored before the last row comes. ``wrap`` puts
     everything into one directory. ``progress(path, bytes)`` is told how much of a file is done. ``InvalidName`` for
-    names that no tree may have; errors of reading and storing come through.
+    names that no tree may have; errors of reading and storing come through. ``entries`` is closed at the end.
     """
     adding = _Adding(profile, put)
     tree = TreeBuilder(profile)
@@ -159,19 +165,20 @@ async def add_entries(
             adding.gather(built.blocks)
             rows.append(Row(entry.path, entry.cid, entry.tsize, is_root="/" not in entry.path and not wrap))
 
-    async for entry in entries:
-        if entry.kind == "directory":
-            left(tree.enter(entry.path))
-        elif entry.kind == "symlink":
-            left(tree.add_symlink(entry.path, entry.target))
-        elif entry.chunks is not None:
-            tell = None if progress is None else (lambda done, path=entry.path: progress(path, done))
-            built = await adding.file(entry.chunks(), tell)
-            path = entry.path or str(built.cid)
-            left(tree.add(path, built))
-            rows.append(Row(path, built.cid, built.tsize, is_root="/" not in path and not wrap))
-        while len(rows) > 1:  # the newest waits until it is known whether it is the last
-            yield rows.pop(0)
+    async with finishing(entries):
+        async for entry in entries:
+            if entry.kind == "directory":
+                left(tree.enter(entry.path))
+            elif entry.kind == "symlink":
+                left(tree.add_symlink(entry.path, entry.target))
+            elif entry.chunks is not None:
+                tell = None if progress is None else (lambda done, path=entry.path: progress(path, done))
+                built = await adding.file(entry.chunks(), tell)
+                path = entry.path or str(built.cid)
+                left(tree.add(path, built))
+                rows.append(Row(path, built.cid, built.tsize, is_root="/" not in path and not wrap))
+            while len(rows) > 1:  # the newest waits until it is known whether it is the last
+                yield rows.pop(0)
     root, finished = tree.finish()
     left(finished)
     if wrap:

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.errors import InvalidName
@@ -63,18 +64,29 @@ class Extractor:
             name = check_name(path[-1])
             fresh = _fresh(name)
             os.symlink(target, fresh, dir_fd=parent)
-            os.replace(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+            _rename(fresh, name, parent)
         finally:
             os.close(parent)
 
     def file(self, path: Sequence[str]) -> OpenFile:
         """Begin a file; it gets its name when it is finished."""
-        parent = self._descend(path[:-1])
-        try:
-            return OpenFile(parent, check_name(path[-1]))
-        except BaseException:
-            os.close(parent)
-            raise
+        return _begin(self._descend(path[:-1]), path[-1])
+
+    def files(self, items: Iterable[tuple[Sequence[str], Buffer]]) -> None:
+        """Write whole files; neighbours in one directory share the way there."""
+        for folder, group in groupby(items, key=lambda item: item[0][:-1]):
+            parent = self._descend(folder)
+            try:
+                for path, data in group:
+                    file = _begin(os.dup(parent), path[-1])
+                    try:
+                        file.write([data])
+                    except BaseException:
+                        file.abandon()
+                        raise
+                    file.finish()
+            finally:
+                os.close(parent)
 
     def _descend(self, path: Sequence[str]) -> int:
         here = os.dup(self._root)
@@ -117,7 +129,7 @@ class OpenFile:
         """Give the file its name, in place of what had it."""
         os.close(self._file)
         try:
-            os.replace(self._fresh, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            _rename(self._fresh, self._name, self._parent)
         finally:
             os.close(self._parent)
 
@@ -128,6 +140,24 @@ class OpenFile:
             os.unlink(self._fresh, dir_fd=self._parent)
         finally:
             os.close(self._parent)
+
+
+def _begin(parent: int, name: str) -> OpenFile:
+    """A file in an open directory, which it closes."""
+    try:
+        return OpenFile(parent, check_name(name))
+    except BaseException:
+        os.close(parent)
+        raise
+
+
+def _rename(fresh: str, name: str, folder: int) -> None:
+    """Give a draft its name; where that cannot be, because a directory has it, nothing is left."""
+    try:
+        os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        os.unlink(fresh, dir_fd=folder)
+        raise
 
 
 def _fresh(name: str) -> str:

@@ -9,8 +9,9 @@ import trio
 from ipfs_kit_py.content.pump import pump
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, RAW, Block
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES, READ_AHEAD_BYTES
-from ipfs_kit_py.core.errors import NotFound
+from ipfs_kit_py.core.errors import InvalidBlock, NotFound, NotSupported
 from ipfs_kit_py.dag import car, codecs
 from ipfs_kit_py.dag.walk import DagWalk
 
@@ -118,14 +119,15 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         brought.extend(await trio.to_thread.run_sync(_put_fresh, source.store, blocks))
 
     try:
-        async for piece in pieces:
-            found = await trio.to_thread.run_sync(reader.feed, piece)
-            batch += found
-            count += len(found)
-            grown = sum(memoryview(block.data).nbytes for block in found)
-            size, waiting = size + grown, waiting + grown
-            if waiting >= PUT_BATCH_BYTES:
-                await flush()
+        async with finishing(pieces):
+            async for piece in pieces:
+                found = await trio.to_thread.run_sync(reader.feed, piece)
+                batch += found
+                count += len(found)
+                grown = sum(memoryview(block.data).nbytes for block in found)
+                size, waiting = size + grown, waiting + grown
+                if waiting >= PUT_BATCH_BYTES:
+                    await flush()
         roots = reader.close().roots
         await flush()
     except BaseException:
@@ -149,7 +151,7 @@ def _put_fresh(store: BlockStore, blocks: list[Block]) -> list[CID]:
 def _missing(store: BlockStore, root: CID) -> str:
     try:
         reachable(store, [root], strict=True)
-    except NotFound as error:
+    except (NotFound, InvalidBlock, NotSupported) as error:
         return str(error)
     return ""
 
@@ -157,16 +159,17 @@ def _missing(store: BlockStore, root: CID) -> str:
 def reachable(store: BlockStore, roots: Iterable[CID], *, strict: bool = False) -> set[bytes]:
     """The multihashes of all blocks of the DAGs that are in the store. Runs on a worker thread.
 
-    With ``strict`` a block that is not there is ``NotFound``; else what is below it cannot be known and is left out.
+    With ``strict`` a block that is not there is ``NotFound``, and one that cannot be read ``InvalidBlock`` or
+    ``NotSupported``; else what is below it cannot be known and is left out.
     """
     return {cid.multihash for cid in reachable_cids(store, roots, strict=strict)}
 
 
 def reachable_cids(store: BlockStore, roots: Iterable[CID], *, strict: bool = False) -> list[CID]:
-    """The same as CIDs, each multihash once."""
+    """The same as CIDs, each multihash once. (Under two codecs one block has two sets of links: both are followed.)"""
     stack = list(roots)
-    found = list(stack)
-    seen = {root.multihash for root in stack}
+    found = {cid.multihash: cid for cid in stack}
+    seen = {(cid.codec, cid.multihash) for cid in stack}
     while stack:
         batch = [stack.pop() for _ in range(min(LOCAL_BATCH, len(stack)))]
         if strict:
@@ -177,12 +180,21 @@ def reachable_cids(store: BlockStore, roots: Iterable[CID], *, strict: bool = Fa
                 if strict:
                     raise NotFound(f"block {cid} is not in the store", cid=cid)
                 continue
-            for link in codecs.links(cid, data):
-                if link.multihash not in seen:
-                    seen.add(link.multihash)
-                    found.append(link)
+            for link in _links(cid, data, strict=strict):
+                if (link.codec, link.multihash) not in seen:
+                    seen.add((link.codec, link.multihash))
+                    found.setdefault(link.multihash, link)
                     stack.append(link)
-    return found
+    return list(found.values())
+
+
+def _links(cid: CID, data: bytes, *, strict: bool) -> list[CID]:
+    try:
+        return codecs.links(cid, data)
+    except (InvalidBlock, NotSupported):
+        if strict:
+            raise
+        return []
 
 
 def _read(store: BlockStore, cids: list[CID]) -> list[bytes | None]:

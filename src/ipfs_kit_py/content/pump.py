@@ -24,15 +24,21 @@ class Plan(Protocol[T_co]):
     """What a reading engine of ``dag`` offers: bytes in, results out, no I/O."""
 
     @property
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """Whether everything was given out."""
+        ...
 
     def wanted(self, budget: int) -> Sequence[tuple[CID, int | None]]:
         """Blocks to get now with their expected sizes, so that at most ``budget`` bytes are asked for or held."""
         ...
 
-    def feed(self, cid: CID, data: Buffer) -> None: ...
+    def feed(self, cid: CID, data: Buffer) -> None:
+        """Take a block, in any order; ``InvalidBlock`` naming one that does not fit."""
+        ...
 
-    def pop(self) -> T_co | None: ...
+    def pop(self) -> T_co | None:
+        """The next result in order, ``None`` where it is not here yet or there are no more."""
+        ...
 
 
 async def pump(

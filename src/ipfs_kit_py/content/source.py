@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Blocks read from the store at once, and threads of one session that do: together what blocks that are larger than
+# their links said can take of the memory before a plan has weighed them
+READ_BLOCKS = 32
+READERS = 4
+
 # Blocks of no bytes, by every function: known from their names. Go servers never send one (they answer HAVE).
 _EMPTY = frozenset(multihash.of(b"", code) for code in multihash.NAMES if code != multihash.IDENTITY)
 
@@ -49,6 +54,7 @@ class SourceSession:
     def __init__(self, store: BlockStore, fetches: ExchangeSession | None) -> None:
         self._store = store
         self._fetches = fetches
+        self._readers = trio.CapacityLimiter(READERS)
 
     async def get_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
         """Blocks as they come: those in the store first and in order, then those of peers in any order.
@@ -61,15 +67,17 @@ class SourceSession:
             for cid in cids:
                 if cid.hash_code == multihash.IDENTITY:
                     yield Block(cid, cid.digest)
-        found = await trio.to_thread.run_sync(self._store.get_many, local) if local else []
         missing = []
-        for cid, data in zip(local, found, strict=True):
-            if data is None and cid.multihash in _EMPTY:
-                yield Block(cid, b"")
-            elif data is None:
-                missing.append(cid)
-            else:
-                yield Block(cid, data)
+        for at in range(0, len(local), READ_BLOCKS):
+            part = local[at : at + READ_BLOCKS]
+            found = await trio.to_thread.run_sync(self._store.get_many, part, limiter=self._readers)
+            for cid, data in zip(part, found, strict=True):
+                if data is None and cid.multihash in _EMPTY:
+                    yield Block(cid, b"")
+                elif data is None:
+                    missing.append(cid)
+                else:
+                    yield Block(cid, data)
         if not missing:
             return
         if self._fetches is None:

@@ -6,7 +6,7 @@ import tarfile
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.content.tree import DIRECTORY, SYMLINK
+from ipfs_kit_py.content.tree import DIRECTORY, SYMLINK, is_small, runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -19,21 +19,29 @@ if TYPE_CHECKING:
 async def tar_of(trees: Trees, source: BlockSource, root: CID, name: str) -> AsyncGenerator[bytes | memoryview, None]:
     """The archive of what is below ``root``, whose own name in it is ``name``."""
     with source.session() as session:
-        async with aclosing(trees.walk(session, root)) as found:
-            async for item in found:
-                yield _header(item, name)
-                if item.kind.name in (DIRECTORY, SYMLINK):
+        async with aclosing(trees.walk(session, root)) as found, aclosing(runs(found)) as parts:
+            async for part in parts:
+                if is_small(part[0]):
+                    for item, data in await trees.small_files(session, part):
+                        yield _header(item, name, len(data)) + data + _padding(len(data))
+                    continue
+                yield _header(part[0], name, part[0].kind.size or 0)
+                if part[0].kind.name in (DIRECTORY, SYMLINK):
                     continue
                 size = 0
-                async with trees.file(item.cid) as pieces:
+                async with trees.file(part[0].cid) as pieces:
                     async for piece in pieces:
                         size += len(piece)
                         yield piece
-                yield bytes(-size % tarfile.BLOCKSIZE)
+                yield _padding(size)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _header(item: Found, name: str) -> bytes:
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
+def _header(item: Found, name: str, size: int) -> bytes:
     info = tarfile.TarInfo("/".join((name, *item.path)))
     info.mode = 0o644
     if item.kind.name == DIRECTORY:
@@ -41,5 +49,5 @@ def _header(item: Found, name: str) -> bytes:
     elif item.kind.name == SYMLINK:
         info.type, info.linkname = tarfile.SYMTYPE, item.kind.target
     else:
-        info.size = item.kind.size or 0
+        info.size = size
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

@@ -14,7 +14,7 @@ from ipfs_kit_py.dag.hamt_list import HamtEntries
 from ipfs_kit_py.dag.reader import FileReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     import trio
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID
 
 PAGE = 256  # entries whose own blocks are got at once
+SMALL_FILE_BYTES = 64 << 10  # files of one raw block that say to have so much at most are read together
+RUN_FILES = 64  # of them at once: where they lie, 64 of the largest blocks
 
 FILE, DIRECTORY, SYMLINK = "file", "directory", "symlink"
 
@@ -58,17 +60,17 @@ def kind_of(cid: CID, data: bytes) -> Kind:
     if cid.codec != DAG_PB:
         raise NotAFile(f"{cid} is {CODEC_NAMES.get(cid.codec, hex(cid.codec))}, not UnixFS; use `dag get`")
     try:
-        head = unixfs.decode(dag_pb.decode(data).data or b"")
+        head = unixfs.decode(dag_pb.split(data).data)
     except InvalidBlock as error:
         raise NotAFile(f"{cid} is no UnixFS ({error}); use `dag get`") from None
     if head.type in (unixfs.DIRECTORY, unixfs.HAMT_SHARD):
         return Kind(DIRECTORY)
     if head.type == unixfs.SYMLINK:
-        target = bytes(head.data or b"").decode("utf-8", "surrogateescape")
-        return Kind(SYMLINK, len(bytes(head.data or b"")), target)
+        target = bytes(head.data or b"")
+        return Kind(SYMLINK, len(target), target.decode("utf-8", "surrogateescape"))
     if head.type == unixfs.METADATA:
         raise NotAFile(f"{cid} is UnixFS metadata, not a file or directory")
-    own = len(bytes(head.data or b""))
+    own = memoryview(head.data or b"").nbytes
     return Kind(FILE, head.filesize if head.filesize is not None else own + sum(head.blocksizes))
 
 
@@ -83,11 +85,20 @@ class Trees:
         """A file's bytes from ``start`` to ``stop`` in order."""
         return Reading(self._nursery, self._source, FileReader(cid, start, stop), READ_AHEAD_BYTES)
 
+    async def small_files(self, session: SourceSession, run: Sequence[Found]) -> list[tuple[Found, bytes]]:
+        """The content of a run of small files, in its order."""
+        blocks: dict[CID, bytes] = {}
+        async with aclosing(session.get_many(list(dict.fromkeys(item.cid for item in run)))) as found:
+            async for block in found:
+                blocks[block.cid] = bytes(block.data)
+        return [(item, blocks[item.cid]) for item in run]
+
     async def links(self, session: SourceSession, cid: CID) -> AsyncGenerator[Sequence[dag_pb.PBLink], None]:
         """A directory's links, in pages. ``NotAFile`` where it is none."""
         data = await session.get(cid)
-        if kind_of(cid, data).name != DIRECTORY:
-            raise NotAFile(f"{cid} is a {kind_of(cid, data).name}, not a directory")
+        kind = kind_of(cid, data).name
+        if kind != DIRECTORY:
+            raise NotAFile(f"{cid} is a {kind}, not a directory; use `cat` or `get`")
         node = dag_pb.decode(data)
         if unixfs.decode(node.data or b"").type == unixfs.HAMT_SHARD:
             async with Reading(self._nursery, self._source, HamtEntries(cid), READ_AHEAD_BYTES) as pages:
@@ -132,6 +143,27 @@ class Trees:
                 async for name, cid, child in entries:
                     below.append(Found((*found.path, name), cid, child))
             stack.extend(reversed(below))
+
+
+def is_small(item: Found) -> bool:
+    """Whether this is a file of one raw block, small enough to be read together with others."""
+    return item.kind.name == FILE and item.cid.codec == RAW and (item.kind.size or 0) <= SMALL_FILE_BYTES
+
+
+async def runs(found: AsyncIterator[Found]) -> AsyncGenerator[list[Found], None]:
+    """What a walk finds, in its order: runs of small files, everything else by itself."""
+    run: list[Found] = []
+    async for item in found:
+        small = is_small(item)
+        if run and (not small or len(run) == RUN_FILES):
+            yield run
+            run = []
+        if small:
+            run.append(item)
+        else:
+            yield [item]
+    if run:
+        yield run
 
 
 def _lenient_kind(block: Block) -> Kind:

@@ -165,7 +165,10 @@ class CID:
     def check_allowed(self) -> CID:
         """This CID; raises ``InvalidCID`` unless its hash function and digest length can be trusted."""
         code, found = mhash.split(self.multihash)
-        mhash.check_allowed(code, len(found))
+        try:
+            mhash.check_allowed(code, len(found))
+        except InvalidCID as error:
+            raise InvalidCID(f"{self}: {error}") from None
         return self
 
     def verify(self, data: Buffer) -> bool:

@@ -5,7 +5,7 @@ What a remote peer can make grow has its cap here and nowhere else. ``NodeConfig
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.errors import ConfigError
@@ -66,6 +66,9 @@ REMEMBERED_PROTOCOLS = 64  # of one connection: a stream of a remembered one cos
 # --- streams, identify, ping ------------------------------------------------------------------------------------------
 NEGOTIATE_SECONDS = 10.0  # protocol choice on a new stream
 STREAM_READ_ALL_BYTES = 16 * MIB  # `stream.read()` until the remote half-closes
+MESSAGES_AT_ONCE = 32  # messages between kits being read or answered, each of up to STREAM_READ_ALL_BYTES; others wait
+MESSAGES_PER_PEER = 8  # of those, so that one peer cannot take all of them
+MESSAGE_READ_SECONDS = 60.0  # a message of 16 MiB at 2 Mbit/s; one that comes more slowly gives its place to others
 IDENTIFY_MESSAGE_BYTES = 8 * KIB  # go-libp2p: signed message
 IDENTIFY_MAX_MESSAGES = 10  # go-libp2p: chunks of one answer
 IDENTIFY_MAX_PROTOCOLS = 256  # go-libp2p #3500: over 1,800 were seen by chunked identify
@@ -129,6 +132,8 @@ MAX_BLOCKS_PER_MESSAGE = 65_536  # the smallest blocks that a 4 MiB message coul
 HAVE_REPLACE_BYTES = 1024  # a HAVE is answered with the block itself up to this size
 MAX_LEDGERS = 10_000  # accounts of peers that have gone
 MAX_BITSWAP_STREAMS_PER_PEER = 64  # inbound at once: old versions open one for each message
+LARGE_MESSAGE_BYTES = 64 * KIB  # all streams of a peer may be within a message of this size at once
+MAX_LARGE_MESSAGES_PER_PEER = 4  # larger ones being read or stored, of one peer; its other streams wait
 TARGET_MESSAGE_BYTES = 1 * MIB  # answers are gathered up to this size; a larger block goes alone
 MAX_OUTSTANDING_PER_PEER = 4 * MIB  # bytes of answers being sent to one peer before the next peer's turn
 SERVER_WORKERS = 8  # answers being read or sealed at once, of all peers
@@ -144,11 +149,13 @@ PROVIDER_SEARCH_SECONDS = 10.0  # between two searches for providers by one sess
 PROVIDER_SEARCHES = 8  # searches for providers at once, of all sessions
 PROVIDERS_PER_SEARCH = 20  # providers of one search that are connected to, as many as the DHT is asked to give
 PROVIDER_DIALS = 4  # of them at once
+PROVIDER_SEARCH_MAX_SECONDS = 60.0  # one search: a walk of the DHT takes about ten, and no search may keep its place
 WANT_TIMEOUT_MIN, WANT_TIMEOUT_MAX = 0.5, 30.0  # seconds before a silent peer counts as DONT_HAVE, adapted between
 REBROADCAST_SECONDS = 60.0  # wants still open are asked again of all session peers
 RETRY_SECONDS = 10.0  # after so long the first time, then at doubling intervals up to it
 INGEST_MAX_BYTES = 32 * MIB  # received, not yet verified and stored: beyond it the reading stops
 INGEST_BLOCK_OVERHEAD = 512  # bytes that a waiting block takes besides its own: 65,536 may have one byte each
+INGEST_LANES = 2  # batches under work at once: one is hashed while the store's only writer works on the other
 INGEST_BATCH_BLOCKS = 4096  # blocks of one batch, however small: about 50 ms of hashing
 MAX_RECENT_WANTS = 16_384  # multihashes that were wanted lately: a late answer to a cancelled want is no lie
 
@@ -175,7 +182,6 @@ READ_AHEAD_BYTES = 32 * MIB  # of a file being read in order
 STORE_MAP_BYTES = 1 << 40  # address space of each LMDB environment, not disk; raised when the quota is larger
 PUT_BATCH_BYTES = 8 * MIB  # blocks gathered for one transaction: 2.6 GB/s there against 0.5 for single puts
 DEFAULT_STORAGE_MAX = 10 * GIB  # quota of kept and fetched together, as Kubo's StorageMax
-DEFAULT_MEMORY_CACHE = 64 * MIB  # the memory tier when there is a disk
 MEMORY_ONLY_BYTES = 512 * MIB  # the block store of a node without a repo
 STORE_KEPT_TXN_BYTES = 32 * MIB  # kept blocks of one transaction; each costs a disk sync and as much memory
 STORE_FETCHED_SHARE = 32  # a transaction of fetched blocks is at most this share of the quota: space freed by one can
@@ -272,7 +278,7 @@ RPC_SEND_BYTES = 1 * MIB  # blocks checked and sent together
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
-RPC_MAX_CONNECTIONS = 128  # loopback clients at once
+RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted
 
 PRESETS: dict[str, tuple[str, ...]] = {
     # Known at the time of writing, never a default: whether they answer is for the user to find out.
@@ -285,12 +291,17 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
+_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache")  # settings with a default by role
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeConfig:
     """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
 
-    ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory.
+    ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
+    dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
+    What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections.
     """
 
     repo: Path | None = None
@@ -300,8 +311,8 @@ class NodeConfig:
     peers: tuple[str, ...] = ()
     identity_path: Path | None = None
     offline: bool = False
-    storage_max: int = DEFAULT_STORAGE_MAX
-    memory_cache: int = DEFAULT_MEMORY_CACHE
+    storage_max: int | None = None
+    memory_cache: int | None = None
     profile: str = "unixfs-v1-2025"
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -309,24 +320,29 @@ class NodeConfig:
     high_water: int | None = None
     grace: float | None = None
     agent: str = "ipfs-kit-py/1.0"
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ConfigError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
         for name in ("storage_max", "memory_cache"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be 0 or more bytes, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} must be 0 or more bytes, not {value}")
 
     @property
     def role_policy(self) -> Role:
-        """The row of the role table, with this configuration's own water marks where it has some."""
+        """The row of the role table, with this configuration's own values where it has some."""
         row = ROLES[self.role]
-        own = {
-            name: value for name in ("low_water", "high_water", "grace") if (value := getattr(self, name)) is not None
-        }
+        own = {name: value for name in _OF_ROLE if (value := getattr(self, name)) is not None}
         return replace(row, **own) if own else row
 
+    @property
+    def peer_addresses(self) -> tuple[str, ...]:
+        """``peers`` with the addresses of presets in place of their names, each once."""
+        found = (address for peer in self.peers for address in PRESETS.get(peer, (peer,)))
+        return tuple(dict.fromkeys(found))
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, for a configuration file."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """The fields as plain values; what the role decides is filled in."""
+        own = {item.name: getattr(self, item.name) for item in fields(self)}
+        return own | {name: getattr(self.role_policy, name) for name in _OF_ROLE}

@@ -105,7 +105,9 @@ class Network(Protocol):
         """The peers that a connection is open to."""
         ...
 
-    def rtt(self, peer: PeerID) -> float | None: ...
+    def rtt(self, peer: PeerID) -> float | None:
+        """Smoothed round-trip time in seconds, ``None`` before it was measured."""
+        ...
 
     async def connect(self, peer: PeerID, addresses: Iterable[str] = ()) -> Connection:
         """The open connection to a peer, or a new one over these and the known addresses. ``PeerUnreachable``."""
@@ -120,7 +122,9 @@ class Network(Protocol):
         """Serve inbound streams. A handler that raises loses its own stream and is logged."""
         ...
 
-    def remove_handler(self, protocol: str) -> None: ...
+    def remove_handler(self, protocol: str) -> None:
+        """Serve a protocol no more; streams that are open go on."""
+        ...
 
     def on_change(
         self, connected: Callable[[PeerID], None], disconnected: Callable[[PeerID], None]
@@ -153,8 +157,14 @@ class BlockStore(Protocol):
     CIDs of one multihash name one block. Nothing is verified here: what is put must have been.
     """
 
-    def get_many(self, cids: Sequence[CID]) -> list[bytes | None]: ...
-    def has_many(self, cids: Sequence[CID]) -> list[bool]: ...
+    def get_many(self, cids: Sequence[CID]) -> list[bytes | None]:
+        """The blocks in the order asked for, ``None`` where one is not here."""
+        ...
+
+    def has_many(self, cids: Sequence[CID]) -> list[bool]:
+        """Whether each is here."""
+        ...
+
     def sizes(self, cids: Sequence[CID]) -> list[int | None]:
         """Bytes of each block, without reading it."""
         ...

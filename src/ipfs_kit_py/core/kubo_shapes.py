@@ -21,11 +21,6 @@ def added(name: str, cid: CID, size: int) -> dict[str, Any]:
     return {"Name": name, "Hash": str(cid), "Size": str(size)}
 
 
-def add_progress(name: str, size: int) -> dict[str, Any]:
-    """One line of ``add`` with ``progress=true``: bytes read so far."""
-    return {"Name": name, "Bytes": size}
-
-
 def link(name: str, cid: CID, size: int, kind: str, target: str = "") -> dict[str, Any]:
     """One entry of ``ls``."""
     return {"Name": name, "Hash": str(cid), "Size": size, "Type": _LS_TYPES.get(kind, 0), "Target": target}

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 MAX_BYTES = 9  # the format's own limit: 63 bits
+MAX_BITS = 63
 
 
-def encode(value: int) -> bytes:
-    """The varint of ``value`` (0 to 2**63 - 1); raises ``ValueError`` outside of that."""
+def encode(value: int, *, bits: int = MAX_BITS) -> bytes:
+    """The varint of ``value`` (0 to 2**bits - 1); raises ``ValueError`` outside of that."""
     if 0 <= value < 0x80:
         return bytes((value,))
-    if not 0 <= value < 1 << 63:
-        raise ValueError(f"{value} does not fit an unsigned varint of 63 bits")
+    if not 0 <= value < 1 << bits:
+        raise ValueError(f"{value:#x} does not fit an unsigned varint of {bits} bits")
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,8 +1,8 @@
 """CAR archives: version 1 and 2 read as they come, version 1 written.
 
 Sections are checked for their bounds before anything is kept, nothing is allocated from a length field, and every
-block's hash is checked unless the driver does that elsewhere. A driver that must not import half an archive reads it to
-the end before it pins or names anything. Source: ipld/ipld specs/transport/car.
+block's hash is checked. A driver that must not import half an archive reads it to the end before it pins or names
+anything. The index of a version 2 is not read. Source: ipld/ipld specs/transport/car.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+_V2_PRAGMA = b"\xa1\x67version\x02"
 _V2_HEADER_BYTES = 40
-_V2_HEADER_START = 51  # pragma and header
+_V2_DATA_START = 51  # the least: length, pragma and header
 
 
 class Header(NamedTuple):
@@ -41,13 +42,13 @@ class Archive(NamedTuple):
 class CarReader:
     """Feed it bytes; it returns the blocks that are complete. ``header`` is set before the first of them.
 
-    Raises ``InvalidBlock`` with the offset where the archive is malformed, too large, or a block's hash is wrong;
-    after that it takes nothing more. ``close`` says whether the end came in the middle.
+    Raises ``InvalidBlock`` with the offset where the archive is malformed, too large, or a block's hash is wrong; it
+    takes nothing more then, and ``close`` raises the same. ``close`` also says where the end came in the middle.
     """
 
-    def __init__(self, *, verify: bool = True) -> None:
+    def __init__(self) -> None:
         self.header: Header | None = None
-        self._verify = verify
+        self._failure = ""
         self._buffer = bytearray()
         self._offset = 0  # of the buffer in the archive
         self._version = 0
@@ -57,6 +58,8 @@ class CarReader:
 
     def feed(self, data: Buffer) -> list[Block]:
         """Take the archive's next bytes; the blocks that are complete with them, in order."""
+        if self._failure:
+            raise InvalidBlock(self._failure)
         if self._over:
             return []
         self._buffer += data
@@ -66,7 +69,9 @@ class CarReader:
         return blocks
 
     def close(self) -> Header:
-        """The archive has ended. ``InvalidBlock`` where it ended too early."""
+        """The archive has ended; what it said of itself. ``InvalidBlock`` where it ended too early or is malformed."""
+        if self._failure:
+            raise InvalidBlock(self._failure)
         if self.header is None or (self._buffer and not self._over) or (self._left and not self._over):
             raise self._invalid("the archive is cut short")
         return self.header
@@ -102,11 +107,13 @@ class CarReader:
             return False
         value = self._cbor(section)
         version = value.get("version")
-        self._version = version if isinstance(version, int) else -1
+        self._version = version if type(version) is int else -1
         if self._version == 1:
             self.header = Header(1, self._roots(value))
         elif self._version != 2:
-            raise self._invalid(f"version {version!r} is not known")
+            raise self._invalid(f"version {version!r:.40} is not known")
+        elif section != _V2_PRAGMA:
+            raise self._invalid("it does not begin as version 2 does")
         return True
 
     def _read_v2_header(self) -> bool:
@@ -115,21 +122,22 @@ class CarReader:
         raw = self._take(_V2_HEADER_BYTES)
         start = int.from_bytes(raw[16:24], "little")
         size = int.from_bytes(raw[24:32], "little")
-        if start < _V2_HEADER_START or not 0 < size < 1 << 62:
+        if start < _V2_DATA_START or not 0 < size < 1 << 62:
             raise self._invalid(f"the inner archive is said to be {size} bytes at {start}")
-        self._skip = start - _V2_HEADER_START
+        self._skip = start - _V2_DATA_START
         self._left = size
         return True
 
     def _inner_header(self, section: bytes) -> Header:
         value = self._cbor(section)
-        if value.get("version") != 1:
+        version = value.get("version")
+        if type(version) is not int or version != 1:
             raise self._invalid("the inner archive is not version 1")
         return Header(2, self._roots(value))
 
     def _cbor(self, section: bytes) -> dict[str, object]:
         try:
-            value = dag_cbor.decode(section)
+            value = dag_cbor.decode(section, strict=False)
         except InvalidBlock as error:
             raise self._invalid(f"the header is no dag-cbor ({error})") from None
         if not isinstance(value, dict):
@@ -162,7 +170,8 @@ class CarReader:
             return None
         if self._left is not None:
             self._left -= start + size
-        return self._take(start + size)[start:]
+        self._take(start)
+        return self._take(size)
 
     def _take(self, size: int) -> bytes:
         found = bytes(memoryview(self._buffer)[:size])
@@ -177,13 +186,15 @@ class CarReader:
         except InvalidCID as error:
             raise self._invalid(f"a section without a CID: {error}") from None
         data = section[start:]
-        if self._verify and not cid.verify(data):
+        if not cid.verify(data):
             raise self._invalid(f"the bytes of block {cid} have another hash")
         return Block(cid, data)
 
     def _invalid(self, why: str) -> InvalidBlock:
         self._over = True
-        return InvalidBlock(f"CAR: {why} (at byte {self._offset})")
+        self._buffer.clear()
+        self._failure = f"CAR: {why} (at byte {self._offset})"
+        return InvalidBlock(self._failure)
 
 
 def read_car(data: Buffer) -> Archive:

@@ -26,12 +26,15 @@ def codec_number(name: str) -> int:
         raise NotSupported(f"codec {name!r} is not known; use one of {', '.join(CODECS)}") from None
 
 
-def decode(codec: int, data: Buffer) -> Any:
-    """A block's value. Raises ``InvalidBlock`` for bytes that the codec refuses, ``NotSupported`` for other codecs."""
+def decode(codec: int, data: Buffer, *, strict: bool = True) -> Any:
+    """A block's value. Raises ``InvalidBlock`` for bytes that the codec refuses, ``NotSupported`` for other codecs.
+
+    Without ``strict`` dag-cbor may have the relaxed forms of old data; plain CBOR always may.
+    """
     if codec == DAG_PB:
         return pb_value(dag_pb.decode(data))
     if codec == DAG_CBOR:
-        return dag_cbor.decode(data)
+        return dag_cbor.decode(data, strict=strict)
     if codec == DAG_JSON:
         return dag_json.decode(data)
     if codec == RAW:
@@ -42,8 +45,18 @@ def decode(codec: int, data: Buffer) -> Any:
         except (ValueError, RecursionError) as error:
             raise InvalidBlock(f"json: {error}") from None
     if codec == CBOR:
-        return dag_cbor.decode(data)
+        return dag_cbor.decode(data, strict=False)
     raise NotSupported(f"codec {codec:#x} cannot be read here; `block get` gives the bytes")
+
+
+def read(cid: CID, data: Buffer) -> Any:
+    """The value of a block that is there under its CID, so that nobody can mend its form; errors name the block."""
+    try:
+        return decode(cid.codec, data, strict=False)
+    except InvalidBlock as error:
+        raise InvalidBlock(f"block {cid}: {error}") from None
+    except NotSupported as error:
+        raise NotSupported(f"block {cid}: {error}") from None
 
 
 def encode(value: Any, codec: int) -> bytes:
@@ -61,21 +74,23 @@ def encode(value: Any, codec: int) -> bytes:
     if codec == JSON:
         try:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidBlock(f"json: {error}") from None
     raise NotSupported(f"codec {codec:#x} cannot be written here; `block put` stores bytes as they are")
 
 
 def links(cid: CID, data: Buffer) -> list[CID]:
-    """The CIDs that a block links to, in order; ``InvalidBlock`` names the block."""
+    """The CIDs that a block links to, in order; ``InvalidBlock`` and ``NotSupported`` name the block."""
     if cid.codec in _LINKLESS:
         return []
     try:
         if cid.codec == DAG_PB:
             return dag_pb.links(data)
-        return dag_cbor.links_of(decode(cid.codec, data))
+        if cid.codec == DAG_CBOR:
+            return dag_cbor.links(data)
     except InvalidBlock as error:
         raise InvalidBlock(f"block {cid}: {error}") from None
+    return dag_cbor.links_of(read(cid, data))
 
 
 def pb_value(node: dag_pb.PBNode) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.cid import CID
-from ipfs_kit_py.core.config import MAX_CODEC_DEPTH
+from ipfs_kit_py.core.config import MAX_CODEC_DEPTH, MAX_LINKS_PER_BLOCK
 from ipfs_kit_py.core.errors import InvalidBlock, InvalidCID
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _UINT, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
 _LINK_TAG = 42
 _WIDTHS = {24: 1, 25: 2, 26: 4, 27: 8}
 _SIMPLES = {0xF4: False, 0xF5: True, 0xF6: None}
+_SIMPLE_BYTES = {0xF8: 1, 0xF9: 2, 0xFA: 4, 0xFB: 8}  # behind the first
+_LAST_SIMPLE = 0xFB
 _SHORT_FLOATS = {0xF9: ">e", 0xFA: ">f"}
 _MIN_ITEM_BYTES = {_LIST: 1, _MAP: 2}  # nothing is begun for a length that the rest of the block cannot hold
 
@@ -172,7 +174,10 @@ def _text(raw: bytes) -> str:
 
 
 def links(data: Buffer) -> list[CID]:
-    """The CIDs that a block links to, in order, without building its value: nothing but its structure is checked."""
+    """The CIDs that a block links to, in order, without building its value: nothing but its structure is checked.
+
+    ``InvalidBlock`` for bytes that are no CBOR, for a tag that is no link, and beyond ``MAX_LINKS_PER_BLOCK``.
+    """
     scanner = _Decoder(bytes(data))
     found: list[CID] = []
     items = 1
@@ -182,6 +187,8 @@ def links(data: Buffer) -> list[CID]:
             major, argument = scanner.head()
             if major == _TAG:
                 found.append(scanner.link(argument))
+                if len(found) > MAX_LINKS_PER_BLOCK:
+                    raise InvalidBlock(f"dag-cbor: more than {MAX_LINKS_PER_BLOCK} links")
             elif major in (_BYTES, _TEXT):
                 scanner.at += argument
             elif major == _LIST:
@@ -189,7 +196,9 @@ def links(data: Buffer) -> list[CID]:
             elif major == _MAP:
                 items += 2 * argument
             elif major == _SIMPLE:
-                scanner.at += {0xF8: 1, 0xF9: 2, 0xFA: 4, 0xFB: 8}.get(argument, 0)
+                if argument > _LAST_SIMPLE:
+                    raise InvalidBlock("dag-cbor: a break or a reserved value stands where an item should")
+                scanner.at += _SIMPLE_BYTES.get(argument, 0)
     except IndexError:
         raise InvalidBlock("dag-cbor: cut short") from None
     if scanner.at != len(scanner.raw):
@@ -262,7 +271,7 @@ def _header(major: int, argument: int) -> bytes:
     for short, width in _WIDTHS.items():
         if argument < 1 << (8 * width):
             return bytes((major << 5 | short,)) + argument.to_bytes(width, "big")
-    raise InvalidBlock(f"dag-cbor: {str(argument)[:40]} does not fit 64 bits")
+    raise InvalidBlock(f"dag-cbor: a number of {argument.bit_length()} bits does not fit 64")
 
 
 def _encode_scalar(item: Any) -> bytes:

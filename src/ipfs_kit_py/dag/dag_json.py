@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 # CPython's parser recurses once a level; its own limit would be met first on a deep stack, so depth is counted before
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# (one that does not end counts as a string too: every byte is then looked at once, whatever the block is made of)
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 JSON_DEPTH = min(MAX_CODEC_DEPTH, 256)
+_BYTES = bytes | bytearray | memoryview
+_SURROGATE = "\\ud"  # how an escape begins that may be half of a pair
 
 
 def decode(data: Buffer) -> Any:
@@ -30,13 +33,17 @@ def decode(data: Buffer) -> Any:
     if _depth(raw) > JSON_DEPTH:
         raise InvalidBlock(f"dag-json: nested deeper than {JSON_DEPTH}")
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+        text = raw.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
     except UnicodeDecodeError:
         raise InvalidBlock("dag-json: no UTF-8") from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, InvalidBlock):
             raise
         raise InvalidBlock(f"dag-json: {error}") from None
+    if _SURROGATE in text.lower():
+        encode(value)  # refuses strings with half of a pair
+    return value
 
 
 def _depth(raw: bytes) -> int:
@@ -68,12 +75,12 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     if len(found) != len(pairs):
         raise InvalidBlock("dag-json: a map has a key twice")
     if not pairs or pairs[0][0] != "/":
-        if "/" in found and len(found) > 1 and isinstance(found["/"], str | dict):
-            raise InvalidBlock('dag-json: "/" stands beside other keys')
+        _check_slash(found)
         return found
     value = found["/"]
     if len(found) > 1:
-        raise InvalidBlock('dag-json: "/" stands beside other keys')
+        _check_slash(found)
+        return found
     if isinstance(value, str):
         try:
             return CID.parse(value)
@@ -82,6 +89,12 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     if isinstance(value, dict) and list(value) == ["bytes"] and isinstance(value["bytes"], str):
         return _unbase64(value["bytes"])
     raise InvalidBlock('dag-json: "/" is reserved for links and bytes')
+
+
+def _check_slash(value: dict[Any, Any]) -> None:
+    """Refuse a map that a reader could take for a link or for bytes."""
+    if "/" in value and (len(value) == 1 or isinstance(value["/"], str | dict | CID | _BYTES)):
+        raise InvalidBlock('dag-json: the key "/" is reserved for links and bytes, which have no other keys')
 
 
 def _unbase64(text: str) -> bytes:
@@ -97,6 +110,10 @@ def encode(value: Any) -> bytes:
         return _text(value, 0).encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidBlock("dag-json: a string is no UTF-8") from None
+    except ValueError as error:
+        if isinstance(error, InvalidBlock):
+            raise
+        raise InvalidBlock(f"dag-json: {error}") from None  # a number with more digits than Python writes
 
 
 def _text(value: Any, depth: int) -> str:
@@ -104,7 +121,7 @@ def _text(value: Any, depth: int) -> str:
         raise InvalidBlock(f"dag-json: nested deeper than {JSON_DEPTH}")
     if isinstance(value, CID):
         return f'{{"/":"{value}"}}'
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _BYTES):
         return f'{{"/":{{"bytes":"{base64.b64encode(value).decode().rstrip("=")}"}}}}'
     if isinstance(value, dict):
         return _map_text(value, depth)
@@ -121,8 +138,7 @@ def _map_text(value: dict[Any, Any], depth: int) -> str:
     for key in value:
         if not isinstance(key, str):
             raise InvalidBlock(f"dag-json: the key {key!r} of a map is no string")
-    if "/" in value and (len(value) == 1 or isinstance(value["/"], str | dict)):
-        raise InvalidBlock('dag-json: the key "/" is reserved for links and bytes')
+    _check_slash(value)
     keys = sorted(value, key=lambda key: key.encode("utf-8", "surrogatepass"))
     pairs = [f"{json.dumps(key, ensure_ascii=False)}:{_text(value[key], depth + 1)}" for key in keys]
     return "{" + ",".join(pairs) + "}"

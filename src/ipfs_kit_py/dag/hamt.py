@@ -142,7 +142,10 @@ _INDEX_NAMES = {
 def lookup(root: CID, name: str, data: Buffer | None = None) -> Generator[CID, Buffer, dag_pb.PBLink | None]:
     """The entry of a name, or ``None``. Yields the CIDs of the shards that it needs, one a level, and is sent their
     bytes; ``data`` are the root's, where they are here. Raises ``InvalidBlock`` naming the shard that is none."""
-    hashed = name_hash(name_bytes(name))
+    try:
+        hashed = name_hash(name_bytes(name))
+    except UnicodeEncodeError:
+        return None  # half of a surrogate pair: no name on the wire reads so
     place, fanout, cid = ROOT, None, root
     while True:
         if data is None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.dag.dag_pb import PBLink
 
 
+ENTRY_BYTES = 400  # what an entry that waits costs besides its bytes on the wire: its objects
+
 # The first hash that leads to a place, and the bits used: sorts places in the order of the trie, a shard before what
 # is below it.
 _Key = tuple[int, int]
@@ -82,7 +84,7 @@ class HamtEntries:
         self._fanout = shard.fanout
         self._here.add(key)
         runs = self._sort_out(shard, place)
-        size = memoryview(data).nbytes if runs else 0
+        size = memoryview(data).nbytes + sum(len(links) for _, links in runs) * ENTRY_BYTES if runs else 0
         self._held += size
         for first, links in runs:
             heapq.heappush(self._ready, (first, size if links is runs[-1][1] else 0, links))

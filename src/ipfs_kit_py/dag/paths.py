@@ -6,6 +6,8 @@ found.
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipfs_kit_py.core.cid import CID, DAG_PB, RAW
@@ -13,11 +15,15 @@ from ipfs_kit_py.core.config import MAX_PATH_SEGMENTS
 from ipfs_kit_py.core.errors import InvalidBlock, InvalidCID, NotFound, NotSupported
 from ipfs_kit_py.core.text import printable
 from ipfs_kit_py.dag import codecs, dag_pb, hamt, unixfs
+from ipfs_kit_py.dag.protobuf import named
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from typing_extensions import Buffer
+
+
+_INDEX = re.compile("[0-9]{1,9}")  # of a list; no block holds one with more items
 
 
 class Resolved(NamedTuple):
@@ -61,7 +67,7 @@ def resolve(path: str | CID) -> Generator[CID, Buffer, Resolved]:
             continue
         if cid.codec == RAW:
             raise NotFound(f"{_so_far(path, segments, done)} is raw bytes and has nothing below it", cid=cid)
-        value = codecs.decode(cid.codec, data)
+        value = codecs.read(cid, data)
         inside = done
         while done < len(segments) and not isinstance(value, CID):
             value = _step(value, segments[done], _so_far(path, segments, done), cid)
@@ -79,15 +85,15 @@ def _so_far(path: str | CID, segments: tuple[str, ...], done: int) -> str:
 
 def _entry(cid: CID, data: Buffer, name: str) -> Generator[CID, Buffer, CID | None]:
     """The CID of a directory's entry; plain dag-pb nodes resolve by the names of their links."""
-    node = dag_pb.decode(data)
-    kind = None
     try:
+        node = dag_pb.decode(data)
+    except InvalidBlock as error:
+        raise named(error, cid) from None
+    kind = None
+    with suppress(InvalidBlock):  # a node of dag-pb that is no UnixFS: its links have names all the same
         kind = unixfs.decode(node.data or b"").type
-    except InvalidBlock:
-        kind = None  # a node of dag-pb that is no UnixFS: its links have names all the same
     if kind == unixfs.HAMT_SHARD:
-        lookup = hamt.lookup(cid, name)
-        link = yield from lookup
+        link = yield from hamt.lookup(cid, name, data)
         return None if link is None else link.cid
     for candidate in node.links:
         if candidate.name == name:
@@ -98,6 +104,6 @@ def _entry(cid: CID, data: Buffer, name: str) -> Generator[CID, Buffer, CID | No
 def _step(value: Any, segment: str, where: str, cid: CID) -> Any:
     if isinstance(value, dict) and segment in value:
         return value[segment]
-    if isinstance(value, list) and segment.isdecimal() and int(segment) < len(value):
+    if isinstance(value, list) and _INDEX.fullmatch(segment) and int(segment) < len(value):
         return value[int(segment)]
     raise NotFound(f"no {printable(segment)!r} in {where}", cid=cid)

@@ -30,6 +30,7 @@ UNKNOWN_BYTES = 256 << 10  # what a block is taken to weigh while nothing says w
 INNER_BYTES = 64 << 10  # the same for a node that is known to be an inner one
 MIN_BYTES = 1 << 10  # the least that a place counts: it costs memory too
 LINK_BYTES = 120  # what a link that waits costs: its CID's bytes, its size, and their places in lists
+REFILL = 8  # a look-ahead that was full asks again when so small a part of it is free: many blocks at once cost less
 OVERDRAFT = 2  # times the budget: blocks that weigh more than they were taken to are kept up to there
 _STEP = 1 << 192  # between the order numbers of two neighbours: room for 25 levels of 200 links each before renumbering
 
@@ -84,16 +85,14 @@ class Run(_Item):
 class OrderedPlan(ABC):
     """The list, and what is under way. A plan says what it makes of a link (``_place``) and of a block (``_read``)."""
 
-    breadth_first = False
-
     def __init__(self, root: Place) -> None:
         self._first: _Item | None = None
-        self._last: _Item | None = None
         self._runs: list[tuple[int, Run]] = []  # a heap: the first run of the list is the first to be asked for
         self._under_way: dict[CID, list[Place]] = {}
         self._held = 0  # bytes
         self._links = 0
         self._budget = 0
+        self._full = False  # the look-ahead was filled, and too little came free since
         self._add_run(_waiting(root), None)
 
     @abstractmethod
@@ -113,6 +112,7 @@ class OrderedPlan(ABC):
         """Blocks to get now, with what they are expected to weigh, so that about ``budget`` bytes are under way or
         held, and always the next one."""
         self._budget = budget
+        self._full = self._full and self._held > budget - budget // REFILL
         found: list[tuple[CID, int | None]] = []
         while self._runs:
             run = self._runs[0][1]
@@ -121,7 +121,8 @@ class OrderedPlan(ABC):
                 self._drop_run(run)
                 continue
             # the next one is asked for whatever the budget says: nothing else can make room
-            if run is not self._first and self._held + place.weight > budget:
+            if run is not self._first and (self._full or self._held + place.weight > budget):
+                self._full = True
                 break
             if self._ask(run, place):
                 found.append((place.cid, place.weight))
@@ -201,8 +202,7 @@ class OrderedPlan(ABC):
         if self._links > MAX_PLAN_LINKS and parent is not None:
             raise InvalidBlock(f"block {parent.cid}: more than {MAX_PLAN_LINKS} links wait to be followed")
         self._held += run.weight
-        left = self._last if self.breadth_first else parent
-        self._link(run, left, left.following if left is not None else None, 1)
+        self._link(run, parent, parent.following if parent is not None else None, 1)
         heappush(self._runs, (run.order, run))
 
     def _drop_run(self, run: Run) -> None:
@@ -223,9 +223,7 @@ class OrderedPlan(ABC):
             self._first = item
         else:
             left.following = item
-        if right is None:
-            self._last = item
-        else:
+        if right is not None:
             right.before = item
 
     def _unlink(self, item: _Item) -> None:
@@ -235,9 +233,7 @@ class OrderedPlan(ABC):
             self._first = right
         else:
             left.following = right
-        if right is None:
-            self._last = left
-        else:
+        if right is not None:
             right.before = left
 
     def _renumber(self) -> None:
@@ -268,8 +264,11 @@ def _waiting(place: Place) -> Run:
 
 
 def _is_inline(cid: CID) -> bool:
-    """Whether the CID is an identity one: it carries its block."""
-    return cid.multihash[0] == IDENTITY
+    """Whether the CID is an identity one: it carries its block. ``InvalidCID`` where it carries more than it may."""
+    if cid.multihash[0] != IDENTITY:
+        return False
+    cid.check_allowed()
+    return True
 
 
 def link_weight(cid: CID, size: int | None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.errors import InvalidBlock
 
 if TYPE_CHECKING:
@@ -51,14 +52,10 @@ def number(value: int) -> bytes:
     """An unsigned number; ``InvalidBlock`` for one that does not fit 64 bits."""
     if 0 <= value < 0x80:
         return bytes((value,))
-    if not 0 <= value <= MAX_UINT64:
-        raise InvalidBlock(f"{value} does not fit an unsigned number of 64 bits")
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    try:
+        return varint.encode(value, bits=64)
+    except ValueError as error:
+        raise InvalidBlock(str(error)) from None
 
 
 def named(error: InvalidBlock, cid: CID) -> InvalidBlock:

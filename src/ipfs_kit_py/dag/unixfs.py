@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RAW, DIRECTORY, FILE, METADATA, SYMLINK, HAMT_SHARD = range(6)
 TYPE_NAMES = ("raw", "directory", "file", "metadata", "symlink", "hamt-shard")
-MURMUR3 = 0x22
 
 _TYPE, _DATA, _FILESIZE, _BLOCKSIZES, _HASH_TYPE, _FANOUT, _MODE, _MTIME = range(1, 9)
 _NUMBERS = frozenset({_TYPE, _FILESIZE, _HASH_TYPE, _FANOUT, _MODE})

@@ -8,6 +8,7 @@ from ipfs_kit_py.core.cid import CID, DAG_PB, RAW, Block
 from ipfs_kit_py.core.errors import InvalidBlock
 from ipfs_kit_py.dag import codecs, dag_pb
 from ipfs_kit_py.dag.plan import UNKNOWN_BYTES, OrderedPlan, Place, Run, link_weight
+from ipfs_kit_py.dag.protobuf import named
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 class DagWalk(OrderedPlan):
     """A plan whose results are the blocks of a DAG, each once, where it is met first: depth first with the children in
-    the order of their links, or level by level (``breadth_first``). The order does not depend on what comes when.
+    the order of their links. The order does not depend on what comes when.
 
     A DAG may be as deep as it likes (chains are). Memory is that of the CIDs given out (about 100 bytes each) and of
     the look-ahead. CIDs of version 0 and 1 of one block count as one; of two codecs as two, since their links differ.
@@ -23,9 +24,8 @@ class DagWalk(OrderedPlan):
     codec whose links are not known.
     """
 
-    def __init__(self, root: CID, *, breadth_first: bool = False) -> None:
+    def __init__(self, root: CID) -> None:
         first = Place(root, UNKNOWN_BYTES)
-        self.breadth_first = breadth_first
         self._given: set[bytes] = set()
         self._waiting = {_key(root): first}  # the place at which a block will be given out
         super().__init__(first)
@@ -75,5 +75,5 @@ def _links(cid: CID, data: Buffer) -> tuple[list[bytes], list[int | None]]:
     try:
         node = dag_pb.split(data)
     except InvalidBlock as error:
-        raise InvalidBlock(f"block {cid}: {error}") from None
+        raise named(error, cid) from None
     return node.cids, node.tsizes

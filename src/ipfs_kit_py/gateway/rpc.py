@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -177,12 +177,15 @@ class RPC:
             try:
                 query = request.query_params
                 options = {name: value for name, value in query.items() if name not in ("arg", "timeout")}
-                uploads = None
-                if verb.uploads:
-                    uploads = Uploads(request.headers.get("content-type", ""), aiter(request.stream())).entries()
-                call = Call(self._node, _Answer(send), query.getlist("arg"), options, uploads)
-                with trio.fail_after(_seconds(query.get("timeout"))):
-                    await verb.run(call)
+                async with AsyncExitStack() as stack:
+                    uploads = None
+                    if verb.uploads:
+                        pieces = await stack.enter_async_context(aclosing(request.stream()))
+                        sent = Uploads(request.headers.get("content-type", ""), pieces).entries()
+                        uploads = await stack.enter_async_context(aclosing(sent))
+                    call = Call(self._node, _Answer(send), query.getlist("arg"), options, uploads)
+                    with trio.fail_after(_seconds(query.get("timeout"))):
+                        await verb.run(call)
             except trio.TooSlowError:
                 failure.append(TimeoutError(f"not done within {query.get('timeout')}; give a longer --timeout"))
             except (trio.BrokenResourceError, ClientDisconnect):

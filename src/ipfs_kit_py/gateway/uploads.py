@@ -6,6 +6,7 @@ Kubo's form: a part per file with its path as percent-encoded file name; directo
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ from ipfs_kit_py.content.files import Entry
 from ipfs_kit_py.gateway.call import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 DIRECTORY = "application/x-directory"
 SYMLINK = "application/symlink"
@@ -68,7 +69,7 @@ class Uploads:
                 raise UsageError(f"the body is no multipart/form-data: {error}") from None
         return self._events.pop(0)
 
-    async def entries(self) -> AsyncIterator[Entry]:
+    async def entries(self) -> AsyncGenerator[Entry, None]:
         """Files, directories and links in the order they were sent."""
         while True:
             kind, _ = await self._next()
@@ -99,14 +100,15 @@ class Uploads:
             return Entry(path, "directory")
         if content == SYMLINK:
             target = bytearray()
-            async for chunk in self._chunks():
-                target += chunk
-                if len(target) > TARGET_BYTES:
-                    raise UsageError(f"{path}: a link's target is longer than {TARGET_BYTES} bytes")
+            async with aclosing(self._chunks()) as chunks:
+                async for chunk in chunks:
+                    target += chunk
+                    if len(target) > TARGET_BYTES:
+                        raise UsageError(f"{path}: a link's target is longer than {TARGET_BYTES} bytes")
             return Entry(path, "symlink", target=target.decode("utf-8", "surrogateescape"))
         return Entry(path, "file", chunks=self._chunks)
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         """The part's body; small pieces of the wire are joined, since each that is handed on costs a thread's turn."""
         joined = bytearray()
         while True:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipfs_kit_py import __version__
 from ipfs_kit_py.core import kubo_shapes as shapes
 from ipfs_kit_py.core.cid import CID, PeerID
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.gateway.call import UsageError
@@ -113,10 +114,11 @@ async def _whole(entry: Entry, limit: int = 8 << 20) -> bytes:
     if entry.chunks is None:
         raise UsageError("expected a file, not a directory or a link")
     data = bytearray()
-    async for chunk in entry.chunks():
-        data += chunk
-        if len(data) > limit:
-            raise UsageError(f"the body is larger than the {limit} bytes that one block or value may have")
+    async with finishing(entry.chunks()) as chunks:
+        async for chunk in chunks:
+            data += chunk
+            if len(data) > limit:
+                raise UsageError(f"the body is larger than the {limit} bytes that one block or value may have")
     return bytes(data)
 
 

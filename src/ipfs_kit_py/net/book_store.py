@@ -7,15 +7,17 @@ is damaged it is set aside and a new one begun. Every method blocks: it belongs 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import BOOK_MAX_PEERS
 from ipfs_kit_py.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,22 @@ class BookStore:
 
     def open(self) -> None:
         """Open or make the file. ``BackendError`` where that cannot be."""
+        with self._alone():
+            self._open()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The first to open the file changes its mode and the last to close it cleans up: there SQLite refuses
+        another process at once instead of letting it wait."""
+        try:
+            lock = self.path.with_name(self.path.name + ".lock").open("ab")
+        except OSError as error:
+            raise BackendError(f"the address book {self.path} cannot be opened: {error.strerror}") from None
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _open(self) -> None:
         try:
             self._db = self._opened()
         except sqlite3.DatabaseError as error:
@@ -80,7 +98,8 @@ class BookStore:
     def close(self) -> None:
         """Close the file; idempotent."""
         if self._db is not None:
-            self._db.close()
+            with self._alone():
+                self._db.close()
             self._db = None
 
     def _do(self, statement: str, values: tuple[object, ...]) -> list[tuple[bytes, bytes]]:

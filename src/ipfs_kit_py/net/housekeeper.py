@@ -44,10 +44,6 @@ class Housekeeper(Generic[C]):
             self._tags.pop(peer, None)
         return bool(tags)
 
-    def is_protected(self, peer: PeerID) -> bool:
-        """Whether a peer is kept."""
-        return peer in self._tags
-
     def wake(self) -> None:
         """A connection came: look whether it is one too many."""
         self._wake.set()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 HEADER = "/multistream/1.0.0"
 NOT_AVAILABLE = "na"
-LIST = "ls"
 
 _LENGTH_BYTES = 2  # of a line's varint length; MULTISTREAM_LINE_BYTES needs no more
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import random
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import BinaryIO
 
     from ipfs_kit_py.storage.base import LocalStore
 
@@ -43,11 +45,13 @@ async def open_node(config: NodeConfig | None = None, *, store: LocalStore | Non
     ``InvalidAddress`` for what cannot be used; ``NodeDied`` where a service of the node ends by a fault of its own.
     """
     config = config or NodeConfig()
-    key = await trio.to_thread.run_sync(_identity, config)
-    local = store if store is not None else await trio.to_thread.run_sync(_open_store, config)
+    key, lock = await trio.to_thread.run_sync(_identity, config)
     failure: BaseException | None = None
     started = False
+    local: LocalStore | None = store
     try:
+        if local is None:
+            local = await trio.to_thread.run_sync(_open_store, config)
         async with trio.open_nursery() as services:
             node = await _wire(config, key, local, services)
             started = True
@@ -61,7 +65,9 @@ async def open_node(config: NodeConfig | None = None, *, store: LocalStore | Non
     except BaseExceptionGroup as group:
         raise _died(group, started=started) from group
     finally:
-        if store is None:
+        if lock is not None:
+            lock.close()
+        if store is None and local is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(local.close)
     if failure is not None:
@@ -85,21 +91,37 @@ def _died(group: BaseExceptionGroup[BaseException], *, started: bool) -> BaseExc
     return NodeDied(f"a service of the node ended: {leaves[0]!r}")
 
 
-def _identity(config: NodeConfig) -> PrivateKey:
+def _identity(config: NodeConfig) -> tuple[PrivateKey, BinaryIO | None]:
+    """The node's key, and the file that is locked while it is used."""
     if config.identity_path is not None:
-        return load_or_create(config.identity_path)
-    if config.repo is not None:
+        path = config.identity_path
+    elif config.repo is not None:
         repo = Repo(config.repo)
         repo.ensure()
-        return load_or_create(repo.identity_path)
-    return PrivateKey.generate()
+        path = repo.identity_path
+    else:
+        return PrivateKey.generate(), None
+    key = load_or_create(path)
+    if config.offline:
+        return key, None  # no peer will see it
+    lock = path.expanduser().open("rb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # A peer that two processes connect to as one would send the blocks of one to the other.
+        lock.close()
+        key = PrivateKey.generate()
+        logger.warning("%s is in use by another node: this one is %s to its peers while it runs", path, key.peer_id())
+        return key, None
+    return key, lock
 
 
 def _open_store(config: NodeConfig) -> LocalStore:
+    policy = config.role_policy
     if config.repo is None:
-        return MemoryStore(min(config.storage_max, MEMORY_ONLY_BYTES))
-    disk = DiskStore(Repo(config.repo).blocks_path, quota=config.storage_max)
-    return TieredStore(MemoryStore(config.memory_cache), disk) if config.memory_cache else disk
+        return MemoryStore(min(policy.storage_max, MEMORY_ONLY_BYTES))
+    disk = DiskStore(Repo(config.repo).blocks_path, quota=policy.storage_max)
+    return TieredStore(MemoryStore(policy.memory_cache), disk) if policy.memory_cache else disk
 
 
 async def _wire(config: NodeConfig, key: PrivateKey, store: LocalStore, services: trio.Nursery) -> Node:
@@ -111,7 +133,7 @@ async def _wire(config: NodeConfig, key: PrivateKey, store: LocalStore, services
     exchange = Bitswap(swarm, store, random.Random())
     await services.start(exchange.run)
     node = Node(config, key, BlockSource(store, exchange), store, services, network=swarm, exchange=exchange)
-    for address in config.peers:
+    for address in config.peer_addresses:
         services.start_soon(_stay_connected, node, address)
     return node
 

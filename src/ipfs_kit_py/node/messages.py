@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.core.cid import CID, MAX_CID_BYTES
+from ipfs_kit_py.core.config import MESSAGE_READ_SECONDS, MESSAGES_AT_ONCE, MESSAGES_PER_PEER
 from ipfs_kit_py.core.errors import NotFound, ProtocolViolation
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class Messages:
         self._network = network
         self._make_ready = make_ready
         self._handler: MessageHandler | None = None
+        self._places = trio.CapacityLimiter(MESSAGES_AT_ONCE)
+        self._places_of: dict[PeerID, trio.CapacityLimiter] = {}
+        self._threads = trio.CapacityLimiter(MESSAGES_AT_ONCE)  # not those of the store: handlers may be slow
         network.set_handler(READY, self._serve_ready)
 
     def on_message(self, handler: MessageHandler | None) -> None:
@@ -57,16 +61,29 @@ class Messages:
         return reply
 
     async def _serve_message(self, stream: Stream) -> None:
-        data = await stream.read()
-        peer = str(stream.peer_id)
+        """Read and answer in turn: until then what was sent stays in the stream's window."""
+        own = self._places_of.setdefault(stream.peer_id, trio.CapacityLimiter(MESSAGES_PER_PEER))
+        try:
+            async with own, self._places:
+                await self._answer(stream)
+        finally:
+            counts = own.statistics()
+            if not counts.borrowed_tokens and not counts.tasks_waiting:
+                self._places_of.pop(stream.peer_id, None)
+
+    async def _answer(self, stream: Stream) -> None:
+        data = None
+        with trio.move_on_after(MESSAGE_READ_SECONDS):
+            data = await stream.read()
         handler = self._handler
-        if handler is None:
+        if handler is None or data is None:
             stream.reset()
             return
+        peer = str(stream.peer_id)
         if inspect.iscoroutinefunction(handler):
             reply = await handler(peer, data)
         else:
-            reply = await trio.to_thread.run_sync(handler, peer, data)
+            reply = await trio.to_thread.run_sync(handler, peer, data, limiter=self._threads)
             if inspect.isawaitable(reply):
                 reply = await reply
         if reply:

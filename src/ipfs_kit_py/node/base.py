@@ -1,0 +1,70 @@
+"""What all verbs of a node stand on: the services that ``open_node`` wired, and where a path leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py.content import fetch as dags
+from ipfs_kit_py.content.tree import Trees
+from ipfs_kit_py.core.errors import NotAFile, NotRunning
+from ipfs_kit_py.dag import paths
+
+if TYPE_CHECKING:
+    import trio
+
+    from ipfs_kit_py.bitswap.exchange import Bitswap
+    from ipfs_kit_py.content.source import BlockSource
+    from ipfs_kit_py.core.cid import CID, PeerID
+    from ipfs_kit_py.core.config import NodeConfig
+    from ipfs_kit_py.crypto.keys import PrivateKey
+    from ipfs_kit_py.net.swarm import Swarm
+    from ipfs_kit_py.storage.base import LocalStore
+
+
+class Services:
+    """A node's services. ``network`` and ``exchange`` are ``None`` on an offline node."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        key: PrivateKey,
+        source: BlockSource,
+        store: LocalStore,
+        nursery: trio.Nursery,
+        *,
+        network: Swarm | None,
+        exchange: Bitswap | None,
+    ) -> None:
+        self.config = config
+        self.peer_id: PeerID = key.peer_id()
+        self._key = key
+        self._source = source
+        self._store = store
+        self._nursery = nursery
+        self._swarm = network
+        self._exchange = exchange
+        self._trees = Trees(nursery, source)
+
+    @property
+    def network(self) -> Swarm:
+        """The swarm; ``NotRunning`` on an offline node."""
+        if self._swarm is None:
+            raise NotRunning("this node is offline; open it without offline=True (on the command line: --offline)")
+        return self._swarm
+
+    async def resolve(self, path: str | CID) -> paths.Resolved:
+        """Where a path leads."""
+        with self._source.session() as session:
+            return await session.run(paths.resolve(path))
+
+    async def _root(self, path: str | CID) -> CID:
+        found = await self.resolve(path)
+        if found.inside:
+            raise NotAFile(f"{path} is a value inside of {found.cid}, not a block; use `dag get`")
+        return found.cid
+
+    def _pinned(self) -> set[bytes]:
+        """Multihashes of everything that a pin keeps."""
+        pins = list(self._store.pins.ls())
+        kept = dags.reachable(self._store, [pin.cid for pin in pins if pin.recursive])
+        return kept | {pin.cid.multihash for pin in pins}

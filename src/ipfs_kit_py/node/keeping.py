@@ -1,0 +1,99 @@
+"""The node's verbs on what is kept: pins, and the store under them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from ipfs_kit_py.content import fetch as dags
+from ipfs_kit_py.core.cid import CID, RAW, Block
+from ipfs_kit_py.core.errors import ConfigError
+from ipfs_kit_py.node.base import Services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class RepoStat(NamedTuple):
+    """Size of the store: bytes of blocks, quota, blocks, folder."""
+
+    size: int
+    quota: int
+    blocks: int
+    path: str
+
+
+class Verified(NamedTuple):
+    """One block that was hashed again; ``error`` is empty where it is whole."""
+
+    cid: CID
+    error: str
+
+
+class KeepingVerbs(Services):
+    """Pins, garbage collection, verification and size."""
+
+    async def pin_add(self, path: str | CID, *, recursive: bool = True, name: str = "") -> CID:
+        """Fetch what is missing and keep it; returns the CID."""
+        cid = await self._root(path)
+        with self._store.hold():
+            if recursive:
+                await dags.keep(self._source, cid)
+            else:
+                with self._source.session() as session:
+                    await self._source.put_many([Block(cid, await session.get(cid))], kept=True)
+            await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=recursive, name=name))
+        return cid
+
+    async def pin_rm(self, path: str | CID) -> CID:
+        """Stop keeping. ``NotFound`` where it is not pinned."""
+        cid = await self._root(path)
+        await trio.to_thread.run_sync(self._store.pins.rm, cid)
+        return cid
+
+    async def pin_ls(self, *, kind: str = "all") -> list[tuple[CID, str, str]]:
+        """CID, type and name of pins: ``recursive``, ``direct``, ``indirect`` (kept by another) or ``all``."""
+        if kind not in ("all", "recursive", "direct", "indirect"):
+            raise ConfigError(f"pin type {kind!r} is not one of recursive, direct, indirect, all")
+        pins = await trio.to_thread.run_sync(lambda: list(self._store.pins.ls()))
+        rows = [(pin.cid, pin.kind, pin.name) for pin in pins if kind in ("all", pin.kind)]
+        if kind in ("all", "indirect"):
+            roots = [pin.cid for pin in pins if pin.recursive]
+            rows += await trio.to_thread.run_sync(self._indirect, roots, {pin.cid.multihash for pin in pins})
+        return rows
+
+    def _indirect(self, roots: list[CID], pinned: set[bytes]) -> list[tuple[CID, str, str]]:
+        found = dags.reachable_cids(self._store, roots)
+        return [(cid, "indirect", "") for cid in found if cid.multihash not in pinned]
+
+    async def repo_gc(self) -> AsyncGenerator[CID, None]:
+        """Remove what no pin keeps, without stopping writers; yields what was removed."""
+        mark = await trio.to_thread.run_sync(self._store.mark)
+        kept = await trio.to_thread.run_sync(self._pinned)
+        batches = self._store.sweep(kept, mark)
+        while (batch := await trio.to_thread.run_sync(next, batches, None)) is not None:
+            for removed in batch:
+                yield CID(1, RAW, removed)
+
+    async def repo_verify(self) -> AsyncGenerator[Verified, None]:
+        """Hash every block again; one result for each."""
+        results = self._store.verify()
+
+        def some() -> list[Verified]:
+            found = []
+            for checked in results:
+                found.append(Verified(CID(1, RAW, checked.multihash), checked.problem or ""))
+                if len(found) >= dags.LOCAL_BATCH:
+                    break
+            return found
+
+        while batch := await trio.to_thread.run_sync(some):
+            for item in batch:
+                yield item
+
+    async def repo_stat(self) -> RepoStat:
+        """Size of the store."""
+        found = await trio.to_thread.run_sync(self._store.statistics)
+        return RepoStat(found.bytes, found.quota, found.blocks, str(self.config.repo or "(memory)"))
