@@ -276,6 +276,35 @@ GATEWAY_MAX_ORIGINS = 4  # hosts redirected to whose connections one gateway kee
 RPC_LINE_BYTES = 1 * MIB  # one line of JSON of a daemon: rows of pins and references have under 1 KiB
 RPC_SEND_BYTES = 1 * MIB  # blocks checked and sent together
 
+# --- tiers: the miss path ---------------------------------------------------------------------------------------------
+
+MISS_PRIOR_SECONDS = 0.5  # until a block comes from a remote tier that was never measured
+MISS_PEERS_PRIOR_SECONDS = 0.1  # the same of peers: they are asked first while nothing is known
+MISS_LEAD_MIN, MISS_LEAD_MAX = 0.02, 10.0  # seconds that the next source waits for the one before, at least and at most
+MISS_RECHECK_SECONDS = 5.0  # a block that only peers are still asked for is offered to tiers that came back so often
+MISS_TIER_REQUESTS = 16  # blocks asked of one tier at once: enough to hide its latency, few enough for any server
+MISS_TIER_SECONDS = 60.0  # for one block of a tier, whatever its own timeout
+MISS_HEALTH_SECONDS = 30.0  # that a check of a tier's health may take
+ABSENT_SECONDS = 30.0  # that a tier which has not got a block is not asked for it again
+ABSENT_MAX = 65_536  # such answers remembered: 6 MiB; the oldest go
+BREAKER_FAILURES = 5  # in a row, after which a source is left alone
+BREAKER_BASE_SECONDS, BREAKER_MAX_SECONDS = 1.0, 300.0  # the first pause and the longest; each failed trial doubles it
+BREAKER_LIE_SECONDS = 600.0  # pause of a source that gave a false block
+
+# --- tiers: shared memory ---------------------------------------------------------------------------------------------
+
+LEASE_SECONDS = 30.0  # that a lease lasts unless another time is asked for
+LEASE_MAX_SECONDS = 120.0  # the longest lease: what its reader forgets, or hangs in, holds a block no longer
+LEASE_SLOTS = 1024  # leases of one process, each of one block: a file of 128 KiB
+LEASE_MAX_FILES = 64  # processes whose leases count, the youngest first: reading them takes a millisecond at most
+LEASE_MAX = 4096  # leases that count in one store; the oldest lose
+LEASE_SHARE = 2  # leases hold at most one part of so many of the bytes in an environment back from eviction
+LEASE_KEY_BYTES = 96  # the longest multihash that can be leased; those of 64 byte digests have up to 68
+LEASE_SETTLE_SECONDS = 0.05  # wait for a deletion that may not have seen a lease; then the block is copied
+LEASE_POLL_SECONDS = 0.0005  # between looks whether it has ended
+SHM_SHARE = 2  # a memory tier takes at most one part of so many of the tmpfs that it lies in
+SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, and those freed but not used again
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted
