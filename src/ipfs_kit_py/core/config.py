@@ -291,6 +291,8 @@ BREAKER_FAILURES = 5  # in a row, after which a source is left alone
 BREAKER_BASE_SECONDS, BREAKER_MAX_SECONDS = 1.0, 300.0  # the first pause and the longest; each failed trial doubles it
 BREAKER_LIE_SECONDS = 600.0  # pause of a source that gave a false block
 
+MAX_RECORD_BYTES = 64 * KIB  # of metadata or state kept beside the blocks, for one CID
+
 # --- tiers: shared memory ---------------------------------------------------------------------------------------------
 
 LEASE_SECONDS = 30.0  # that a lease lasts unless another time is asked for

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.core.cid import CID
     from ipfs_kit_py.storage.pins import Pins
+    from ipfs_kit_py.storage.records import Records
 
 
 class Problem(StrEnum):
@@ -75,6 +76,11 @@ class LocalStore(BlockStore, Protocol):
     @property
     def pins(self) -> Pins:
         """The pins that are stored beside the blocks."""
+        ...
+
+    @property
+    def records(self) -> Records:
+        """Metadata and other records that are stored beside the blocks."""
         ...
 
     def promote(self, cids: Sequence[CID]) -> None:

@@ -1,6 +1,6 @@
 """The two environments of a disk store: opened once per process and folder, shared by all stores on it.
 
-kept/           added and pinned blocks, pins         synced before anything is acknowledged
+kept/           added and pinned blocks, pins, records synced before anything is acknowledged
 fetched/        the cache                              never synced
 fetched.state   see ``unclean``
 holds/          see ``holds``
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_KEPT_TABLES = ("blocks", "meta", "state", "pins")
+_KEPT_TABLES = ("blocks", "meta", "state", "pins", "records")
 _FETCHED_TABLES = ("blocks", "meta", "state", "order")
 _WRITEBACK_SECONDS = 40.0  # by then the kernel has written dirty pages on its own (dirty_expire_centisecs and a bit)
 

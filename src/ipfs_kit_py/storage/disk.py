@@ -27,6 +27,7 @@ from ipfs_kit_py.storage.base import StoreStatistics
 from ipfs_kit_py.storage.blocktable import BlockTable
 from ipfs_kit_py.storage.databases import Databases, acquire, release
 from ipfs_kit_py.storage.pins import DiskPins
+from ipfs_kit_py.storage.records import DiskRecords
 from ipfs_kit_py.storage.snapshot import Snapshot, View
 from ipfs_kit_py.storage.verify import verify_table
 
@@ -75,6 +76,7 @@ class DiskStore:
         self._hits = self._misses = self._evicted = self._refused = 0
         self._databases: Databases | None = acquire(path, map_bytes or max(STORE_MAP_BYTES, 2 * quota))
         self.pins = DiskPins(lambda: self._use().kept.environment, self._acknowledge)
+        self.records = DiskRecords(lambda: self._use().kept.environment, self._acknowledge)
 
     def _use(self) -> Databases:
         if self._databases is None:

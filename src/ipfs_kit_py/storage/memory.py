@@ -12,6 +12,7 @@ from ipfs_kit_py.core.config import MEMORY_ONLY_BYTES, SWEEP_BATCH
 from ipfs_kit_py.core.errors import NotFound, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.base import Checked, Mark, StoreStatistics
 from ipfs_kit_py.storage.pins import MemoryPins
+from ipfs_kit_py.storage.records import MemoryRecords
 from ipfs_kit_py.storage.verify import check_block
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class MemoryStore:
     def __init__(self, quota: int = MEMORY_ONLY_BYTES, *, evict: bool = True) -> None:
         self.quota = quota
         self.pins = MemoryPins()
+        self.records = MemoryRecords()
         self._evict = evict
         self._lock = threading.Lock()
         self._kept: dict[bytes, Entry] = {}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.storage.base import Checked, LocalStore, Mark, StoreStatistics
     from ipfs_kit_py.storage.memory import MemoryStore
     from ipfs_kit_py.storage.pins import Pins
+    from ipfs_kit_py.storage.records import Records
 
 T = TypeVar("T")
 
@@ -36,6 +37,10 @@ class TieredStore:
     @property
     def pins(self) -> Pins:
         return self.below.pins
+
+    @property
+    def records(self) -> Records:
+        return self.below.records
 
     def _find(
         self,
