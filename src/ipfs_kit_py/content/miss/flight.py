@@ -72,8 +72,8 @@ class Flight:
 
 
 class Arrival(NamedTuple):
-    """A block that a source gave, not yet checked; ``settled`` when it is stored or refused."""
+    """A block that a request brought, not yet checked; ``settled`` when it is stored or refused."""
 
-    origin: Origin
+    flight: Flight
     block: Block
     settled: trio.Event

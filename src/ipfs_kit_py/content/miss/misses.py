@@ -22,7 +22,7 @@ from ipfs_kit_py.core.config import (
     MISS_TIER_REQUESTS,
     MISS_TIER_SECONDS,
 )
-from ipfs_kit_py.core.errors import BackendError, HashMismatch, IPFSKitError, NotFound, StorageError
+from ipfs_kit_py.core.errors import BackendError, HashMismatch, IPFSKitError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -193,6 +193,7 @@ class Misses:
         if flight is not None:
             flight.callers.discard(caller)
             if not flight.callers:
+                del self._flights[origin, cid.multihash]  # who asks from now on begins anew
                 flight.scope.cancel()
 
     async def _fly(self, flight: Flight) -> None:
@@ -202,7 +203,7 @@ class Misses:
         try:
             with flight.scope, trio.fail_after(MISS_TIER_SECONDS):
                 data = await self._tiers[origin].get(cid)
-                arrival = Arrival(origin, Block(cid, data), trio.Event())
+                arrival = Arrival(flight, Block(cid, data), trio.Event())
                 self._arrived.append(arrival)
                 self._arrival.set()
                 await arrival.settled.wait()
@@ -213,12 +214,12 @@ class Misses:
             if self._flights.get((origin, cid.multihash)) is flight:
                 del self._flights[origin, cid.multihash]
         if failure is not None:
-            self._judge(origin, flight, failure)
+            self._judge(flight, failure)
         self._have_place()
 
-    def _judge(self, origin: Origin, flight: Flight, failure: Exception) -> None:
+    def _judge(self, flight: Flight, failure: Exception) -> None:
         """A request brought no block: tell those that waited, and count it."""
-        now = trio.current_time()
+        origin, now = flight.origin, trio.current_time()
         callers = [caller for caller in flight.callers if caller in self._waiting]
         match failure:
             case NotFound():
@@ -268,6 +269,8 @@ class Misses:
         callers = self._callers.pop(block.cid.multihash, None)
         if callers is None:
             return
+        if origin is not None and (flight := self._flights.pop((origin, block.cid.multihash), None)) is not None:
+            flight.scope.cancel()  # it has given it, or an earlier request to the same source has
         now, size = trio.current_time(), memoryview(block.data).nbytes
         for caller in callers:
             for cid in caller.take(block):
@@ -280,11 +283,11 @@ class Misses:
             await self._arrival.wait()
             self._arrival = trio.Event()
             batch, self._arrived = self._arrived, []
-            failure: StorageError | None = None
+            failure: IPFSKitError | None = None
             good: list[Arrival] = []
             try:
                 good = await trio.to_thread.run_sync(self._check_and_store, batch)
-            except StorageError as error:
+            except IPFSKitError as error:  # the store is full, broken or closed
                 failure = error
             for arrival in batch:
                 if failure is not None:
@@ -293,7 +296,7 @@ class Misses:
                 elif arrival not in good:
                     self._lied(arrival)
                 else:
-                    self._deliver(arrival.block, arrival.origin)
+                    self._deliver(arrival.block, arrival.flight.origin)
                 arrival.settled.set()
             if good and self._exchange is not None:
                 await self._exchange.announce_have([arrival.block for arrival in good])
@@ -307,9 +310,8 @@ class Misses:
 
     def _lied(self, arrival: Arrival) -> None:
         """A tier gave what it had not checked, and it is false."""
-        cid = arrival.block.cid
-        flight = self._flights.get((arrival.origin, cid.multihash)) or Flight(arrival.origin, cid)
-        self._judge(arrival.origin, flight, HashMismatch(f"{arrival.origin.name} gave a false block", expected=cid))
+        flight = arrival.flight
+        self._judge(flight, HashMismatch(f"{flight.origin.name} gave a false block", expected=flight.cid))
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class RaceStatistics:
 class _Hunt:
     """One block: the sources that were asked and when, those that are out and until when, and why."""
 
-    __slots__ = ("asked", "at", "cid", "failed", "out", "unlikely")
+    __slots__ = ("asked", "at", "cid", "failed", "out", "unlikely", "waits_for")
 
     def __init__(self, cid: CID) -> None:
         self.cid = cid
@@ -80,6 +80,7 @@ class _Hunt:
         self.failed: dict[str, str] = {}
         self.at = inf  # when the next source is due
         self.unlikely = False
+        self.waits_for: Origin | None = None  # that had no place when it was looked at last
 
 
 class Race:
@@ -167,6 +168,7 @@ class Race:
 
     def _make_due(self, hunt: _Hunt) -> None:
         hunt.at = inf
+        hunt.waits_for = None
         self._due[hunt.cid] = hunt
         self._stale = True
 
@@ -212,21 +214,29 @@ class Race:
     def _place(self, now: float) -> None:
         asks: dict[Origin, list[CID]] = {}
         ahead: dict[Origin, int] = {}
+        full = {origin for origin in self._origins if not origin.free and not origin.open}
         for hunt in list(self._due.values()):
-            origin = self._choose(hunt, ahead, now)
+            if hunt.waits_for in full:  # still: what it waits for was the best, and it goes on from there
+                origin: Origin | None = hunt.waits_for
+            else:
+                origin = self._choose(hunt, ahead, now)
             if origin is None:
                 del self._due[hunt.cid]
                 self._rest(hunt, now)
-            elif origin.free:
+            elif origin in full:
+                hunt.waits_for = origin
+                ahead[origin] = ahead.get(origin, 0) + 1
+            else:
                 del self._due[hunt.cid]
-                if not origin.patient:
-                    origin.in_flight += 1
+                hunt.waits_for = None
                 asks.setdefault(origin, []).append(hunt.cid)
                 self._hedges += bool(hunt.asked)
                 hunt.asked[origin] = now
                 self._set_timer(hunt, now + origin.lead())
-            else:
-                ahead[origin] = ahead.get(origin, 0) + 1
+                if not origin.patient:
+                    origin.in_flight += 1
+                    if not origin.free:
+                        full.add(origin)
         for origin, cids in asks.items():
             self._actions.append(Ask(origin, tuple(cids)))
             if origin.patient:
