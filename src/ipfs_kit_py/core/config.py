@@ -291,6 +291,10 @@ BREAKER_FAILURES = 5  # in a row, after which a source is left alone
 BREAKER_BASE_SECONDS, BREAKER_MAX_SECONDS = 1.0, 300.0  # the first pause and the longest; each failed trial doubles it
 BREAKER_LIE_SECONDS = 600.0  # pause of a source that gave a false block
 
+REPLICA_CHECK_SECONDS = 3600.0  # between looks at a copy that is safe at a remote tier
+REPLICA_CHECKS = 256  # copies looked at, or made, in one round of a tier: other work of the round comes after
+REPLICA_POLL_SECONDS, REPLICA_POLL_MAX_SECONDS = 0.5, 30.0  # between looks at one that is on its way: first, longest
+REPLICA_RETRY_SECONDS, REPLICA_RETRY_MAX_SECONDS = 5.0, 3600.0  # after a failure; doubles up to the longest
 MAX_RECORD_BYTES = 64 * KIB  # of metadata or state kept beside the blocks, for one CID
 
 # --- tiers: shared memory ---------------------------------------------------------------------------------------------
