@@ -136,6 +136,10 @@ def _field_value(name: str, value: Any) -> Any:
     """A TOML value as the type of its field."""
     if name in _PATHS:
         return Path(value).expanduser()
+    if name == "tiers":
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"tiers is a list of tables ([[tiers]]), not {value!r}")
+        return tuple(value)
     default = _SETTABLE[name].default
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):

@@ -11,7 +11,6 @@ import trio.testing
 
 from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
-from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.config import REPLICA_CHECK_SECONDS, REPLICA_CHECKS, REPLICA_RETRY_MAX_SECONDS
 from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound, NotSupported
 from ipfs_kit_py.storage.disk import DiskStore
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
     from pathlib import Path
 
+    from ipfs_kit_py.core.cid import CID, Block
     from ipfs_kit_py.storage.base import LocalStore
 
 

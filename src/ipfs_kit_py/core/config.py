@@ -5,6 +5,7 @@ What a remote peer can make grow has its cap here and nowhere else. ``NodeConfig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +292,7 @@ BREAKER_FAILURES = 5  # in a row, after which a source is left alone
 BREAKER_BASE_SECONDS, BREAKER_MAX_SECONDS = 1.0, 300.0  # the first pause and the longest; each failed trial doubles it
 BREAKER_LIE_SECONDS = 600.0  # pause of a source that gave a false block
 
+MAX_TIER_NAME = 64  # characters of a remote tier's name: it is part of the keys of records
 REPLICA_CHECK_SECONDS = 3600.0  # between looks at a copy that is safe at a remote tier
 REPLICA_CHECKS = 256  # copies looked at, or made, in one round of a tier: other work of the round comes after
 REPLICA_POLL_SECONDS, REPLICA_POLL_MAX_SECONDS = 0.5, 30.0  # between looks at one that is on its way: first, longest
@@ -301,12 +303,10 @@ MAX_RECORD_BYTES = 64 * KIB  # of metadata or state kept beside the blocks, for 
 
 LEASE_SECONDS = 30.0  # that a lease lasts unless another time is asked for
 LEASE_MAX_SECONDS = 120.0  # the longest lease: what its reader forgets, or hangs in, holds a block no longer
-LEASE_SLOTS = 1024  # leases of one process, each of one block: a file of 128 KiB
-LEASE_MAX_FILES = 64  # processes whose leases count, the youngest first: reading them takes a millisecond at most
-LEASE_MAX = 4096  # leases that count in one store; the oldest lose
-LEASE_SHARE = 2  # leases hold at most one part of so many of the bytes in an environment back from eviction
+LEASE_KEYS = 256  # blocks of one lease
+LEASE_MAX_FILES = 64  # leases that count in one store, the newest: looking at them takes a fraction of a millisecond
 LEASE_KEY_BYTES = 96  # the longest multihash that can be leased; those of 64 byte digests have up to 68
-LEASE_SETTLE_SECONDS = 0.05  # wait for a deletion that may not have seen a lease; then the block is copied
+LEASE_SETTLE_SECONDS = 0.05  # wait for a deletion that may not have seen a lease; then its reader keeps its snapshot
 LEASE_POLL_SECONDS = 0.0005  # between looks whether it has ended
 SHM_SHARE = 2  # a memory tier takes at most one part of so many of the tmpfs that it lies in
 SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, and those freed but not used again
@@ -329,6 +329,17 @@ PRESETS: dict[str, tuple[str, ...]] = {
 _OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache")  # settings with a default by role
 
 
+def tier_name(spec: object) -> str:
+    """What the tier of a table is called: its ``name``, else its ``type``. ``ConfigError`` for what is no table."""
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("type"), str):
+        what = f"one with {', '.join(map(str, spec))}" if isinstance(spec, Mapping) else f"a {type(spec).__name__}"
+        raise ConfigError(f"each of tiers is a table with a type, such as [[tiers]] type = 'kubo'; not {what}")
+    name = spec.get("name", spec["type"])
+    if not isinstance(name, str) or not name or len(name) > MAX_TIER_NAME:
+        raise ConfigError(f"the name of a tier is a text of 1 to {MAX_TIER_NAME} characters, not {name!r}")
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeConfig:
     """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
@@ -337,6 +348,8 @@ class NodeConfig:
     dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
     What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections.
+    ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
+    to fetch from, ``offline`` nothing.
     """
 
     repo: Path | None = None
@@ -355,6 +368,8 @@ class NodeConfig:
     high_water: int | None = None
     grace: float | None = None
     agent: str = "ipfs-kit-py/1.0"
+    libp2p: bool = True
+    tiers: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -363,6 +378,10 @@ class NodeConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"{name} must be 0 or more bytes, not {value}")
+        names = [tier_name(spec) for spec in self.tiers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"two tiers are called {name!r}: give each [[tiers]] a name of its own")
 
     @property
     def role_policy(self) -> Role:

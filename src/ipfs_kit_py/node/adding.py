@@ -105,6 +105,7 @@ class AddingVerbs(Services):
                 async for row in rows:
                     if row.is_root and row.cid is not None and pin and not only_hash:
                         await trio.to_thread.run_sync(partial(self._store.pins.add, row.cid, name=row.name))
+                        self._pins_changed()
                     yield row
 
     async def store_bytes(self, cid: CID, data: bytes) -> None:
@@ -119,3 +120,4 @@ class AddingVerbs(Services):
             blocks = (await trio.to_thread.run_sync(built_as, cid, data)).blocks
         await self._source.put_many(blocks, kept=True)
         await trio.to_thread.run_sync(partial(self._store.pins.add, cid))
+        self._pins_changed()

@@ -48,6 +48,7 @@ class BlockVerbs(Services):
         await self._source.put_many([Block(cid, data)], kept=True)
         if pin:
             await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=True))
+            self._pins_changed()
         return cid
 
     async def block_stat(self, cid: CID | str) -> int:
@@ -92,6 +93,7 @@ class BlockVerbs(Services):
                 for root, problem in found.roots:
                     if not problem:
                         await trio.to_thread.run_sync(self._store.pins.add, root)
+                self._pins_changed()
         return found
 
     async def dag_stat(self, path: str | CID) -> dags.DagStat:

@@ -45,12 +45,14 @@ class KeepingVerbs(Services):
                 with self._source.session() as session:
                     await self._source.put_many([Block(cid, await session.get(cid))], kept=True)
             await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=recursive, name=name))
+        self._pins_changed()
         return cid
 
     async def pin_rm(self, path: str | CID) -> CID:
         """Stop keeping. ``NotFound`` where it is not pinned."""
         cid = await self._root(path)
         await trio.to_thread.run_sync(self._store.pins.rm, cid)
+        self._pins_changed()
         return cid
 
     async def pin_ls(self, *, kind: str = "all") -> list[tuple[CID, str, str]]:

@@ -15,30 +15,37 @@ from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
 from ipfs_kit_py.node.peers import PeerVerbs
 from ipfs_kit_py.node.reading import ReadingVerbs
+from ipfs_kit_py.node.tiering import TierVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipfs_kit_py.bitswap.exchange import Bitswap, BitswapStatistics
+    from ipfs_kit_py.content.miss.origin import OriginStatistics
+    from ipfs_kit_py.content.replicas import ReplicaStatistics
     from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.core.cid import CID, PeerID
     from ipfs_kit_py.core.config import NodeConfig
     from ipfs_kit_py.crypto.keys import PrivateKey
     from ipfs_kit_py.net.swarm import Swarm, SwarmStatistics
+    from ipfs_kit_py.node.base import Remote
     from ipfs_kit_py.node.messages import MessageHandler
     from ipfs_kit_py.storage.base import LocalStore, StoreStatistics
 
 
 @dataclass(frozen=True)
 class NodeStatistics:
-    """Counters of every service; ``None`` for those that an offline node has not got."""
+    """Counters of every service; ``None`` for those that a node without network has not got. ``sources`` are those
+    of missing blocks, peers first, ``replicas`` the copies at remote tiers; empty without tiers."""
 
     store: StoreStatistics
     network: SwarmStatistics | None
     exchange: BitswapStatistics | None
+    sources: list[OriginStatistics]
+    replicas: list[ReplicaStatistics]
 
 
-class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
+class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs):
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 
     Verbs that need the network raise ``NotRunning`` on an offline node; those that need content that nobody has wait
@@ -55,8 +62,9 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
         *,
         network: Swarm | None,
         exchange: Bitswap | None,
+        remote: Remote | None = None,
     ) -> None:
-        super().__init__(config, key, source, store, nursery, network=network, exchange=exchange)
+        super().__init__(config, key, source, store, nursery, network=network, exchange=exchange, remote=remote)
         self._messages = None if network is None else Messages(network, self._make_ready)
         self._maker: Callable[[str], Iterable[bytes] | None] | None = None
         self._stop = trio.Event()
@@ -81,6 +89,8 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
             store,
             None if self._swarm is None else self._swarm.statistics(),
             None if self._exchange is None else self._exchange.statistics(),
+            [] if self._remote is None else self._remote.misses.statistics(),
+            [] if self._remote is None else await trio.to_thread.run_sync(self._remote.replicas.statistics),
         )
 
     # --- messages and content on demand -------------------------------------------------------------------------------

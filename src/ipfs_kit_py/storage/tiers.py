@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WARM_BLOCKS = 16  # brought to memory at once: 32 MiB at the most
+
 
 class TieredStore:
     """``memory``, a cache of blocks up to ``hot_bytes`` each, over ``below``, which has them all.
@@ -72,6 +74,25 @@ class TieredStore:
         except QuotaExceeded:
             return False
         return True
+
+    def warm(self, cids: Sequence[CID]) -> tuple[int, int]:
+        """Bring blocks of any size from below to memory, until it is full; how many are there then, and their bytes."""
+        for start in range(0, len(cids), WARM_BLOCKS):
+            part = cids[start : start + WARM_BLOCKS]
+            absent = [cid for cid, size in zip(part, self.memory.sizes(part), strict=True) if size is None]
+            found = zip(absent, self.below.get_many(absent), strict=True)
+            if not self._to_memory([Block(cid, data) for cid, data in found if data is not None]):
+                break
+        sizes = [size for size in self.memory.sizes(cids) if size is not None]
+        return len(sizes), sum(sizes)
+
+    def cool(self, cids: Sequence[CID]) -> tuple[int, int]:
+        """Drop blocks from memory that are below too; how many there were, and their bytes."""
+        below = self.below.has_many(cids)
+        both = [cid for cid, there in zip(cids, below, strict=True) if there]
+        sizes = [size for size in self.memory.sizes(both) if size is not None]
+        self.memory.delete_many(both)
+        return len(sizes), sum(sizes)
 
     def has_many(self, cids: Sequence[CID]) -> list[bool]:
         return [size is not None for size in self.sizes(cids)]
