@@ -1,9 +1,11 @@
 """The side of leases that deletes: which blocks are being read in place and stay.
 
-A deleting transaction calls ``held`` before it deletes. That first writes the transaction's number into the stamps and
-then reads the leases. A reader writes its lease and then reads the stamp: so either its lease is seen here, or it sees
-the number of a transaction whose end it has to wait for. The flock of each lease file, which both sides call, orders
-the one's write and the other's read on every processor.
+A deleting transaction calls ``held`` before it deletes. That writes the transaction's number into the stamps and then
+lists the leases. A reader gives its lease a name and then reads the stamp: so either its lease is seen here, or it
+sees the number of a transaction whose end it waits for. The kernel's lock of the folder, under which it lists and
+renames, orders the one's write and the other's read on every processor.
+
+Nothing here waits for a reader: a lease that has expired, whose process is dead, or that is one too many is taken away.
 """
 
 from __future__ import annotations
@@ -12,36 +14,29 @@ import fcntl
 import logging
 import mmap
 import os
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipfs_kit_py.core.config import LEASE_KEY_BYTES, LEASE_MAX, LEASE_MAX_FILES, LEASE_MAX_SECONDS, LEASE_SLOTS
+from ipfs_kit_py.core.config import LEASE_MAX_FILES
 from ipfs_kit_py.core.errors import BackendError
 from ipfs_kit_py.storage import leases_layout as layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_MAX_NS = int(LEASE_MAX_SECONDS * 1e9)
-_ORDER = sys.byteorder
-_ONE = (1).to_bytes(4, _ORDER)
 
+class _File(NamedTuple):
+    """A lease of a living process, as it was read."""
 
-class Lease(NamedTuple):
-    """A lease that another holds, as it was read; it began at ``since`` nanoseconds."""
-
-    since: int
-    key: bytes
     fd: int
-    slot: int
-    sequence: int
+    inode: int
+    content: layout.Content
 
 
 class Stamps:
-    """The file of stamps, mapped."""
+    """The file of stamps, mapped. ``BackendError`` where it cannot be."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / layout.STAMPS
@@ -65,8 +60,9 @@ class Stamps:
         self._words[which] = number
 
     def forget(self) -> None:
-        """Begin anew; only while no other process has the store open."""
-        self._words[layout.KEPT] = self._words[layout.FETCHED] = 0
+        """No deletion is under way; only while no other process has the store open to write it."""
+        for which in (layout.KEPT, layout.FETCHED):
+            self._words[which] = 0
 
     def close(self) -> None:
         self._words.release()
@@ -74,112 +70,100 @@ class Stamps:
 
 
 class LeaseGuard:
-    """The leases on the blocks of one environment, ``which`` of the stamps. Called within its write transactions."""
+    """The leases on the blocks of one environment, place ``which`` of the stamps. Call it inside that environment's
+    write transactions alone: their lock is its lock."""
 
     def __init__(self, folder: Path, stamps: Stamps, which: int) -> None:
         self._folder = folder
         self._stamps = stamps
         self._which = which
-        self._fds: dict[str, int] = {}
-        self._living: list[Lease] = []
+        self._files: dict[str, _File] = {}
 
-    def held(self, number: int, size: Callable[[bytes], int | None], most: int | None = None) -> set[bytes]:
-        """The multihashes of leased blocks that the write transaction ``number`` must leave, at most ``most`` bytes of
-        them by ``size`` (the newest lease alone may exceed that). Older leases lose, and can find that out."""
+    def held(self, number: int) -> dict[bytes, int]:
+        """The multihashes of leased blocks, which the write transaction ``number`` leaves alone, each with when it was
+        last leased in nanoseconds; those leased longest ago come first. Call it before anything is deleted."""
         self._stamps[self._which] = number
-        self._living = leases = self._read()
-        if not leases:
-            return set()
-        leases.sort(reverse=True)
-        held: set[bytes] = set()
-        total = 0
-        for at, lease in enumerate(leases):
-            if lease.key in held:
-                continue
-            length = size(lease.key)
-            if length is None:
-                continue
-            if at >= LEASE_MAX or (held and most is not None and total + length > most):
-                self._take(lease)
-                continue
-            held.add(lease.key)
-            total += length
-        return held
+        self._read()
+        found: dict[bytes, int] = {}
+        for file in sorted(self._files.values(), key=lambda file: file.content.since):
+            for key in file.content.keys:
+                found.pop(key, None)
+                found[key] = file.content.since
+        return found
 
     def revoke(self, keys: Iterable[bytes]) -> None:
-        """Take the leases on blocks away, of those that ``held`` has just read; only then delete them."""
+        """Take away the leases that ``held`` has just told of on any of these blocks; only then delete them. Their
+        readers find that out."""
         going = set(keys)
-        for lease in self._living:
-            if lease.key in going:
-                self._take(lease)
+        for name, file in list(self._files.items()):
+            if not going.isdisjoint(file.content.keys):
+                self._take(name)
 
-    def oldest_first(self, keys: set[bytes]) -> list[bytes]:
-        """Leased multihashes, that of the longest ago leased first, by what ``held`` has just read."""
-        newest = {lease.key: lease.since for lease in reversed(self._living) if lease.key in keys}
-        return sorted(newest, key=newest.__getitem__)
-
-    def _take(self, lease: Lease) -> None:
-        os.pwrite(lease.fd, lease.sequence.to_bytes(4, _ORDER), layout.slot_at(lease.slot) + layout.REVOKED_AT)
-
-    def _read(self) -> list[Lease]:
-        try:
-            names = [name for name in os.listdir(self._folder) if name.endswith(layout.SUFFIX)]
-        except FileNotFoundError:
-            return []
-        for name in self._fds.keys() - set(names):
-            os.close(self._fds.pop(name))
-        living = [fd for name in names if (fd := self._open(name)) is not None]
-        if len(living) > LEASE_MAX_FILES:
-            living.sort(key=lambda fd: os.fstat(fd).st_mtime_ns, reverse=True)
-            for fd in living[LEASE_MAX_FILES:]:
-                os.pwrite(fd, _ONE, layout.FILE_REVOKED_AT)
-        found: list[Lease] = []
-        now = layout.now_ns()
-        for fd in living[:LEASE_MAX_FILES]:
-            found += self._parse(fd, now)
-        return found
-
-    def _open(self, name: str) -> int | None:
-        """The descriptor of a lease file whose process lives; that of a dead one is removed."""
-        fd = self._fds.get(name)
-        try:
-            if fd is None:
-                fd = self._fds[name] = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return fd
-        except OSError:
-            logger.warning("%s cannot be read; its leases do not count", self._folder / name, exc_info=True)
-            return None
+    def _take(self, name: str) -> None:
+        file = self._files.pop(name)
+        os.pwrite(file.fd, layout.REVOKED.pack(1), layout.REVOKED_AT)
+        os.close(file.fd)
         (self._folder / name).unlink(missing_ok=True)
-        os.close(self._fds.pop(name))
-        return None
 
-    def _parse(self, fd: int, now: int) -> list[Lease]:
-        data = os.pread(fd, layout.HEADER_BYTES, 0)
-        if len(data) < layout.HEADER_BYTES:
-            return []
-        magic, version, slots, high, revoked, _pid = layout.HEADER.unpack_from(data)
-        if magic != layout.MAGIC or version != layout.VERSION or revoked or not high:
-            return []
-        data = os.pread(fd, min(slots, high, LEASE_SLOTS) * layout.SLOT_BYTES, layout.HEADER_BYTES)
-        found = []
-        for slot in range(len(data) // layout.SLOT_BYTES):
-            at = slot * layout.SLOT_BYTES
-            state, sequence, taken, length, _zero, since, until = layout.SLOT.unpack_from(data, at)
-            if state != layout.HELD or taken == sequence or length > LEASE_KEY_BYTES:
-                continue
-            lease = Lease(since, data[at + layout.KEY_AT : at + layout.KEY_AT + length], fd, slot, sequence)
-            if now < until <= since + _MAX_NS and since <= now:
-                found.append(lease)
-            else:
-                self._take(lease)
-        return found
+    def _read(self) -> None:
+        """Learn which leases there are; those that count no longer are removed."""
+        try:
+            with os.scandir(self._folder) as entries:
+                inodes = {entry.name: entry.inode() for entry in entries if entry.name.endswith(layout.SUFFIX)}
+        except FileNotFoundError:
+            inodes = {}
+        for name, file in list(self._files.items()):
+            if inodes.get(name) != file.inode:
+                os.close(self._files.pop(name).fd)
+        now = layout.now_ns()
+        for name in inodes:
+            self._look(name, now)
+        if len(self._files) > LEASE_MAX_FILES:
+            newest_first = sorted(self._files, key=lambda name: self._files[name].content.since, reverse=True)
+            for name in newest_first[LEASE_MAX_FILES:]:
+                self._take(name)
+
+    def _look(self, name: str, now: int) -> None:
+        file = self._files.get(name)
+        if file is None:
+            try:
+                file = self._open(name, now)
+            except OSError:
+                return  # it ended meanwhile, or is no file
+            if file is None:
+                return
+            self._files[name] = file
+        if file.content.until <= now or not _alive(file.fd):
+            self._take(name)
+
+    def _open(self, name: str, now: int) -> _File | None:
+        path = self._folder / name
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            content = layout.parse(os.pread(fd, layout.MAX_FILE_BYTES + 1, 0), now)
+            if content is not None:
+                return _File(fd, os.fstat(fd).st_ino, content)
+            logger.warning("%s is no lease and is removed", path)
+            path.unlink(missing_ok=True)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return None
 
     def close(self) -> None:
         """Let go of the files."""
-        while self._fds:
-            os.close(self._fds.popitem()[1])
+        while self._files:
+            os.close(self._files.popitem()[1].fd)
 
     def __repr__(self) -> str:
-        return f"<LeaseGuard {self._folder} files={len(self._fds)} leases={len(self._living)}>"
+        return f"<LeaseGuard {self._folder} leases={len(self._files)}>"
+
+
+def _alive(fd: int) -> bool:
+    """Whether a reader holds the lock of its lease."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -1,9 +1,10 @@
 """How leases lie in the folder ``leases`` of a store, the same for every language: see docs/store-format.md.
 
-stamps         for each environment the number of the last transaction that deletes and has read the leases
-NAME.lease     the leases of one process, which holds a shared flock on it: a header, then slots of one block each
+stamps         for each environment the number of the last transaction that deletes and has looked at the leases
+NAME.lease     one lease: a file that its reader holds a shared flock on, so that it ends with the reader's process
 
-Numbers are in the machine's byte order. Only its process writes a file, except for the two words ``revoked``.
+Numbers are in the machine's byte order. A lease's file is written before it gets its name; after that only the word
+``revoked`` changes, and only the side that deletes writes it.
 """
 
 from __future__ import annotations
@@ -11,27 +12,38 @@ from __future__ import annotations
 import sys
 import time
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ipfs_kit_py.core.config import LEASE_KEY_BYTES, LEASE_KEYS, LEASE_MAX_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FOLDER: Final = "leases"
 KEPT, FETCHED = 0, 1  # places in the file of stamps
 STAMPS: Final = "stamps"
-STAMPS_BYTES: Final = 16  # two numbers of 64 bits
+STAMP: Final = Struct("=Q")
+STAMPS_BYTES: Final = 2 * STAMP.size
 SUFFIX: Final = ".lease"
+DRAFT: Final = ".new"
 
-MAGIC: Final = b"IPFSLEAS"
-VERSION: Final = 1
-HEADER: Final = Struct("=8sIIIIQ")  # magic, version, slots, high, revoked, process id
-HEADER_BYTES: Final = 128
-HIGH_AT: Final = 16  # slots from this number on are free
-FILE_REVOKED_AT: Final = 20  # 1: no lease of this file counts any more
+MAGIC: Final = b"IPFSLEA1"
+HEADER: Final = Struct("=8sQQII")  # magic, since, until, revoked, multihashes; then each with its length before it
+REVOKED: Final = Struct("=I")
+REVOKED_AT: Final = 24
+_LENGTH: Final = Struct("=H")
+MAX_FILE_BYTES: Final = HEADER.size + LEASE_KEYS * (_LENGTH.size + LEASE_KEY_BYTES)
 
-SLOT: Final = Struct("=IIIHHQQ")  # state, sequence, revoked, bytes of the multihash, 0, since, until; the multihash
-SLOT_BYTES: Final = 128
-KEY_AT: Final = 32
-REVOKED_AT: Final = 8  # the sequence number of a lease that was taken away
-FREE, HELD = 0, 1
-
+_MAX_NS = int(LEASE_MAX_SECONDS * 1e9)
 _CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+
+
+class Content(NamedTuple):
+    """What a lease says: its beginning and end in nanoseconds, and the multihashes of its blocks."""
+
+    since: int
+    until: int
+    keys: tuple[bytes, ...]
 
 
 def now_ns() -> int:
@@ -39,6 +51,36 @@ def now_ns() -> int:
     return time.clock_gettime_ns(_CLOCK)
 
 
-def slot_at(slot: int) -> int:
-    """Where a slot begins in its file."""
-    return HEADER_BYTES + slot * SLOT_BYTES
+def pack(since: int, until: int, keys: Sequence[bytes]) -> bytes:
+    """The file of a lease."""
+    parts = [HEADER.pack(MAGIC, since, until, 0, len(keys))]
+    for key in keys:
+        parts += (_LENGTH.pack(len(key)), key)
+    return b"".join(parts)
+
+
+def parse(data: bytes, now: int) -> Content | None:
+    """What a file says; ``None`` for one that is no lease. One that asks for too much, or began after ``now``, has
+    ended and holds nothing."""
+    if len(data) < HEADER.size:
+        return None
+    magic, since, until, _revoked, count = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        return None
+    keys = _parse_keys(data, count)
+    if keys is None or since > now or until > since + _MAX_NS:
+        return Content(0, 0, ())
+    return Content(since, until, keys)
+
+
+def _parse_keys(data: bytes, count: int) -> tuple[bytes, ...] | None:
+    if count > LEASE_KEYS or len(data) > MAX_FILE_BYTES:
+        return None
+    keys, at = [], HEADER.size
+    for _ in range(count):
+        begin = at + _LENGTH.size
+        if begin > len(data):
+            return None
+        at = begin + _LENGTH.unpack_from(data, begin - _LENGTH.size)[0]
+        keys.append(data[begin:at])
+    return None if at > len(data) else tuple(keys)
