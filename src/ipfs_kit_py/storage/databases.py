@@ -4,6 +4,7 @@ kept/           added and pinned blocks, pins, records synced before anything is
 fetched/        the cache                              never synced
 fetched.state   see ``unclean``
 holds/          see ``holds``
+leases/         see ``leases_layout``
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from ipfs_kit_py.storage.base import Mark
 from ipfs_kit_py.storage.blocktable import BlockTable, FetchedTable
 from ipfs_kit_py.storage.environment import Environment
 from ipfs_kit_py.storage.holds import Holds
+from ipfs_kit_py.storage.leases_guard import LeaseGuard, Stamps
+from ipfs_kit_py.storage.leases_layout import FETCHED, KEPT
+from ipfs_kit_py.storage.leases_layout import FOLDER as LEASES
 from ipfs_kit_py.storage.unclean import Presence, StateFile, locked, sync_folder
 
 if TYPE_CHECKING:
@@ -113,6 +117,7 @@ class Databases:
             )
             shutil.rmtree(fetched)
         self._presence.join()
+        self._stamps = self._open_stamps(alone)
         kept = self._open_kept(map_bytes)
         try:
             self.fetched = FetchedTable(self._open_fetched(fetched, alone, map_bytes))
@@ -120,6 +125,14 @@ class Databases:
             kept.close()
             raise
         self.kept = BlockTable(kept)
+        self.kept_leases = LeaseGuard(self.path / LEASES, self._stamps, KEPT)
+        self.fetched_leases = LeaseGuard(self.path / LEASES, self._stamps, FETCHED)
+
+    def _open_stamps(self, alone: bool) -> Stamps:
+        stamps = Stamps(self.path / LEASES)
+        if alone:
+            stamps.forget()
+        return stamps
 
     def _open_kept(self, map_bytes: int) -> Environment:
         """Made whole beside its place and then put there, so that there is never a half-made one."""
@@ -179,6 +192,9 @@ class Databases:
             finally:
                 self.kept.environment.close()
                 self.fetched.environment.close()
+                self.kept_leases.close()
+                self.fetched_leases.close()
+                self._stamps.close()
                 self._presence.leave()
 
     def _make_clean(self) -> None:

@@ -39,6 +39,7 @@ class Stamps:
     """The file of stamps, mapped. ``BackendError`` where it cannot be."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         path = folder / layout.STAMPS
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -60,9 +61,12 @@ class Stamps:
         self._words[which] = number
 
     def forget(self) -> None:
-        """No deletion is under way; only while no other process has the store open to write it."""
+        """No deletion is under way, and drafts of dead processes go; only while no other process has the store open
+        to write it."""
         for which in (layout.KEPT, layout.FETCHED):
             self._words[which] = 0
+        for draft in self._folder.glob("*" + layout.DRAFT):
+            draft.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._words.release()

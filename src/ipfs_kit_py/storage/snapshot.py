@@ -22,6 +22,7 @@ class Snapshot:
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
         self._open: list[tuple[BlockTable, Txn]] = []
+        self._staying: list[BlockTable] = []
 
     def _begin(self, table: BlockTable, *, again: bool = False) -> Txn:
         txn = table.environment.begin(again=again)
@@ -52,11 +53,26 @@ class Snapshot:
                     found[at] = get(kept, newest, keys[at])
         return found
 
+    def covers(self, kept: int, fetched: int) -> bool:
+        """Whether all that was found is of these commits or later ones."""
+        numbers = ((kept if table is self._databases.kept else fetched, txn) for table, txn in self._open)
+        return all(txn.id() >= number for number, txn in numbers)
+
+    def let_go(self) -> None:
+        """End the transactions; the maps stay where they are until it is closed, for what is leased."""
+        while self._open:
+            table, txn = self._open.pop()
+            table.environment.gate.enter(again=True)
+            self._staying.append(table)
+            table.environment.end(txn)
+
     def close(self) -> None:
         """End the transactions, on any thread."""
         while self._open:
             table, txn = self._open.pop()
             table.environment.end(txn)
+        while self._staying:
+            self._staying.pop().environment.gate.leave()
 
     def __enter__(self) -> Snapshot:
         return self
