@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ipfs_kit_py.storage.environment import Environment
+    from ipfs_kit_py.storage.leases_guard import LeaseGuard
 
     Txn = lmdb.Transaction[memoryview]
 
@@ -62,11 +63,12 @@ class Recent:
 
 
 class BlockTable:
-    """Blocks of one environment."""
+    """Blocks of one environment; ``leases`` tells which of them are being read in place."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, leases: LeaseGuard) -> None:
         self.environment = environment
         self.guard = GrowthGuard(environment)
+        self.leases = leases
         tables = environment.tables
         self._blocks, self._meta, self._state = tables["blocks"], tables["meta"], tables["state"]
 
@@ -130,11 +132,15 @@ class BlockTable:
         return fresh
 
     def delete(self, txn: Txn, keys: Sequence[bytes], *, until: int | None = None) -> list[bytes]:
-        """Delete blocks, of those put after the commit ``until`` none. Returns those that were deleted."""
+        """Delete blocks, of those put after the commit ``until`` and of those that are leased none. Returns those that
+        were deleted."""
+        return self._delete(txn, keys, until, self.leases.held(txn.id()))
+
+    def _delete(self, txn: Txn, keys: Sequence[bytes], until: int | None, spare: Container[bytes]) -> list[bytes]:
         counts, gone, freed = self.counts(txn), [], 0
         for key in keys:
             row = txn.get(key, db=self._meta)
-            if row is None:
+            if row is None or key in spare:
                 continue
             number, place, size = _META.unpack(row)
             if until is None or number <= until:
@@ -158,8 +164,8 @@ class BlockTable:
 class FetchedTable(BlockTable):
     """Blocks of the cache, which the oldest leave first unless they were used meanwhile."""
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
+    def __init__(self, environment: Environment, leases: LeaseGuard) -> None:
+        super().__init__(environment, leases)
         self._order = environment.tables["order"]
         self.recent = Recent()
 
@@ -177,7 +183,9 @@ class FetchedTable(BlockTable):
 
     def evict(self, txn: Txn, need: int, place: int, spare: Container[bytes] = ()) -> list[bytes]:
         """Delete the oldest blocks until ``need`` bytes are free. Those in ``spare`` stay, and those used since they
-        came this far begin again as the youngest (the clock algorithm); their places are counted from ``place``."""
+        came this far begin again as the youngest (the clock algorithm); their places are counted from ``place``.
+        Leased ones stay too, as long as there are others: then those leased longest ago lose their leases."""
+        leased = self.leases.held(txn.id())
         going: list[bytes] = []
         used: list[tuple[bytes, int]] = []
         with txn.cursor(self._order) as cursor:
@@ -186,7 +194,7 @@ class FetchedTable(BlockTable):
                     break
                 key = bytes(value)
                 size = self.size(txn, key) or 0
-                if key in spare:
+                if key in spare or key in leased:
                     continue
                 if len(used) < _PASSED_OVER and self.recent.take(key):
                     used.append((key, size))
@@ -197,8 +205,23 @@ class FetchedTable(BlockTable):
             key, size = used.pop(0)
             going.append(key)
             need -= size
+        if need > 0 and leased:
+            going += self._revoke(txn, [key for key in leased if key not in spare], need)
         number = txn.id()
         for key, size in used:
             self._enter(txn, key, number, place, size)
             place += 1
-        return self.delete(txn, going)
+        return self._delete(txn, going, None, ())
+
+    def _revoke(self, txn: Txn, leased: Sequence[bytes], need: int) -> list[bytes]:
+        """Take leases away until their blocks make ``need`` bytes; returns those blocks."""
+        going = []
+        for key in leased:
+            size = self.size(txn, key)
+            if need <= 0:
+                break
+            if size is not None:
+                going.append(key)
+                need -= size
+        self.leases.revoke(going)
+        return going

@@ -117,16 +117,16 @@ class Databases:
             )
             shutil.rmtree(fetched)
         self._presence.join()
-        self._stamps = self._open_stamps(alone)
+        self._stamps = stamps = self._open_stamps(alone)
         kept = self._open_kept(map_bytes)
         try:
-            self.fetched = FetchedTable(self._open_fetched(fetched, alone, map_bytes))
+            self.fetched = FetchedTable(
+                self._open_fetched(fetched, alone, map_bytes), LeaseGuard(self.path / LEASES, stamps, FETCHED)
+            )
         except BaseException:
             kept.close()
             raise
-        self.kept = BlockTable(kept)
-        self.kept_leases = LeaseGuard(self.path / LEASES, self._stamps, KEPT)
-        self.fetched_leases = LeaseGuard(self.path / LEASES, self._stamps, FETCHED)
+        self.kept = BlockTable(kept, LeaseGuard(self.path / LEASES, stamps, KEPT))
 
     def _open_stamps(self, alone: bool) -> Stamps:
         stamps = Stamps(self.path / LEASES)
@@ -192,8 +192,8 @@ class Databases:
             finally:
                 self.kept.environment.close()
                 self.fetched.environment.close()
-                self.kept_leases.close()
-                self.fetched_leases.close()
+                self.kept.leases.close()
+                self.fetched.leases.close()
                 self._stamps.close()
                 self._presence.leave()
 

@@ -22,7 +22,7 @@ from ipfs_kit_py.core.config import (
     STORE_STALL_SECONDS,
     SWEEP_BATCH,
 )
-from ipfs_kit_py.core.errors import NotFound, NotRunning, QuotaExceeded, StorageError
+from ipfs_kit_py.core.errors import BlockLeased, NotFound, NotRunning, QuotaExceeded, StorageError
 from ipfs_kit_py.storage.base import StoreStatistics
 from ipfs_kit_py.storage.blocktable import BlockTable
 from ipfs_kit_py.storage.databases import Databases, acquire, release
@@ -254,13 +254,20 @@ class DiskStore:
         self._put_kept([_row(cid.multihash, data) for cid, data in zip(cids, found, strict=True) if data is not None])
 
     def delete_many(self, cids: Sequence[CID]) -> int:
+        """``BlockLeased`` naming those that somebody reads in place; the others are deleted."""
         keys = list({cid.multihash for cid in cids})
         gone: set[bytes] = set()
+        left: set[bytes] = set()
         for table in (self._use().kept, self._use().fetched):
             with table.environment.reading() as txn:
                 here = [key for key in keys if table.size(txn, key) is not None]
             if here:
-                gone.update(self._delete(table, here))
+                deleted = self._delete(table, here)
+                gone.update(deleted)
+                left.update(set(here).difference(deleted))
+        stayed = [cid for cid in cids if cid.multihash in left]
+        if leased := tuple(cid for cid, size in zip(stayed, self.sizes(stayed), strict=True) if size is not None):
+            raise BlockLeased(f"{len(leased)} blocks of {self.path} are being read in place; try again later", leased)
         return len(gone)
 
     def _delete(self, table: BlockTable, keys: list[bytes], until: int | None = None) -> list[bytes]:
