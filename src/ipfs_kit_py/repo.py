@@ -4,6 +4,7 @@ config.toml    what the user set; the fields of NodeConfig and ``api``
 identity       the private key, mode 0600
 blocks/        the block store
 peers.sqlite   the address book
+tiers/         what clients of remote tiers keep
 api            "HOST:PORT" of the running daemon
 daemon.lock    held by it
 """
@@ -45,6 +46,7 @@ class Repo:
         self.identity_path = self.path / "identity"
         self.blocks_path = self.path / "blocks"
         self.book_path = self.path / "peers.sqlite"
+        self.tiers_path = self.path / "tiers"
         self.api_path = self.path / "api"
         self.lock_path = self.path / "daemon.lock"
 

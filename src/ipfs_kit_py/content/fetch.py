@@ -134,9 +134,7 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(source.store.delete_many, brought)
         raise
-    return Imported(
-        [(root, await trio.to_thread.run_sync(_missing, source.store, root)) for root in roots], count, size
-    )
+    return Imported([(root, await trio.to_thread.run_sync(missing, source.store, root)) for root in roots], count, size)
 
 
 def _put_fresh(store: BlockStore, blocks: list[Block]) -> list[CID]:
@@ -148,7 +146,8 @@ def _put_fresh(store: BlockStore, blocks: list[Block]) -> list[CID]:
     return fresh
 
 
-def _missing(store: BlockStore, root: CID) -> str:
+def missing(store: BlockStore, root: CID) -> str:
+    """What a DAG lacks to be whole in the store, empty where it is. Runs on a worker thread."""
     try:
         reachable(store, [root], strict=True)
     except (NotFound, InvalidBlock, NotSupported) as error:

@@ -108,8 +108,8 @@ class AddingVerbs(Services):
                         self._pins_changed()
                     yield row
 
-    async def store_bytes(self, cid: CID, data: bytes) -> None:
-        """Store a block, or a file's content under its UnixFS root as its blocks; pinned.
+    async def store_bytes(self, cid: CID, data: bytes, *, pin: bool = True) -> None:
+        """Store a block, or a file's content under its UnixFS root as its blocks; pinned, or in the cache alone.
 
         ``HashMismatch`` naming the true CID where no known profile makes ``cid`` from ``data``.
         """
@@ -118,6 +118,7 @@ class AddingVerbs(Services):
             blocks = [Block(cid, data)]
         else:
             blocks = (await trio.to_thread.run_sync(built_as, cid, data)).blocks
-        await self._source.put_many(blocks, kept=True)
-        await trio.to_thread.run_sync(partial(self._store.pins.add, cid))
-        self._pins_changed()
+        await self._source.put_many(blocks, kept=pin)
+        if pin:
+            await trio.to_thread.run_sync(partial(self._store.pins.add, cid))
+            self._pins_changed()

@@ -63,6 +63,21 @@ class Services:
             raise NotRunning("this node has no network; open it without offline=True (--offline) and libp2p=False")
         return self._swarm
 
+    @property
+    def has_network(self) -> bool:
+        """Whether it has peers: not on an offline node, nor on one without libp2p."""
+        return self._swarm is not None
+
+    @property
+    def remote(self) -> Remote | None:
+        """What it has for its remote tiers, ``None`` without any."""
+        return self._remote
+
+    @property
+    def store(self) -> LocalStore:
+        """The local store. Thread safe, and it blocks: call it on a worker thread."""
+        return self._store
+
     async def resolve(self, path: str | CID) -> paths.Resolved:
         """Where a path leads."""
         with self._source.session() as session:

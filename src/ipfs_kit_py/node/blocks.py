@@ -11,14 +11,19 @@ from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.config import MAX_BLOCK_BYTES
-from ipfs_kit_py.core.errors import ConfigError, InvalidBlock, LocalError, NotFound
+from ipfs_kit_py.core.errors import ConfigError, InvalidBlock, IPFSKitError, LocalError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.node.base import Services
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from typing_extensions import Buffer
+
+    from ipfs_kit_py.content.source import SourceSession
+
+
+FETCHED_AT_ONCE = 256  # blocks of one call of block_get_many: in flight they may take 512 MiB at the very most
 
 
 class BlockVerbs(Services):
@@ -28,6 +33,31 @@ class BlockVerbs(Services):
         """A block's bytes."""
         with self._source.session() as session:
             return await session.get(CID.parse(cid))
+
+    async def block_get_many(self, cids: Sequence[CID]) -> dict[CID, bytes | None]:
+        """Blocks' bytes, ``None`` for those that nobody has. What is not here is fetched, many at once."""
+        here = await trio.to_thread.run_sync(self._store.get_many, cids)
+        found: dict[CID, bytes | None] = dict(zip(cids, here, strict=True))
+        places = trio.CapacityLimiter(FETCHED_AT_ONCE)
+
+        async def fetch(session: SourceSession, cid: CID) -> None:
+            async with places:
+                try:
+                    found[cid] = await session.get(cid)
+                except NotFound:
+                    found[cid] = None
+                except IPFSKitError as error:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+
+        failures: list[IPFSKitError] = []
+        with self._source.session() as session:
+            async with trio.open_nursery() as nursery:
+                for cid in [cid for cid, data in found.items() if data is None]:
+                    nursery.start_soon(fetch, session, cid)
+        if failures:
+            raise failures[0]
+        return found
 
     async def block_put(
         self,

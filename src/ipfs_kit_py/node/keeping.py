@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,8 @@ import trio
 
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.core.cid import CID, RAW, Block
-from ipfs_kit_py.core.errors import ConfigError
+from ipfs_kit_py.core.config import MEND_SECONDS
+from ipfs_kit_py.core.errors import ConfigError, IPFSKitError
 from ipfs_kit_py.node.base import Services
 
 if TYPE_CHECKING:
@@ -30,6 +32,15 @@ class Verified(NamedTuple):
 
     cid: CID
     error: str
+
+
+class Mended(NamedTuple):
+    """What ``mend`` did: blocks checked, the damaged ones with what was wrong, those fetched again and those lost."""
+
+    checked: int
+    damaged: list[tuple[CID, str]]
+    mended: int
+    lost: int
 
 
 class KeepingVerbs(Services):
@@ -94,6 +105,32 @@ class KeepingVerbs(Services):
         while batch := await trio.to_thread.run_sync(some):
             for item in batch:
                 yield item
+
+    async def mend(self, *, seconds: float = MEND_SECONDS) -> Mended:
+        """Hash every block again; remove the damaged ones and fetch them anew, each within ``seconds``."""
+        checked, damaged, mended = 0, list[tuple[CID, str]](), 0
+        async with aclosing(self.repo_verify()) as results:
+            async for result in results:
+                checked += 1
+                if result.error:
+                    damaged.append((result.cid, result.error))
+        if damaged:
+            pinned = await trio.to_thread.run_sync(self._pinned)
+            await trio.to_thread.run_sync(self._store.delete_many, [cid for cid, _problem in damaged])
+            for cid, _problem in damaged:
+                mended += await self._fetched_again(cid, seconds, kept=cid.multihash in pinned)
+        return Mended(checked, damaged, mended, len(damaged) - mended)
+
+    async def _fetched_again(self, cid: CID, seconds: float, *, kept: bool) -> bool:
+        with trio.move_on_after(seconds), self._source.session() as session:
+            try:
+                data = await session.get(cid)
+            except IPFSKitError:
+                return False
+            if kept:
+                await self._source.put_many([Block(cid, data)], kept=True)
+            return True
+        return False
 
     async def repo_stat(self) -> RepoStat:
         """Size of the store."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -12,6 +13,7 @@ from ipfs_kit_py.node.base import Services
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from ipfs_kit_py.content.replicas import Replica, Replicas
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.storage.base import Mark
 
 MEMORY, DISK = "memory", "disk"
+_METADATA = b"metadata"
 
 
 class Moved(NamedTuple):
@@ -68,7 +71,7 @@ class TierVerbs(Services):
                 raise ConfigError(f"content is demoted to {DISK} or to a remote tier, not to {MEMORY}")
             blocks, size = await trio.to_thread.run_sync(self._out_of_memory, root)
             return Moved(root, blocks, size, DISK)
-        if await trio.to_thread.run_sync(lambda: self._store.pins.get(root)) is not None:
+        if await trio.to_thread.run_sync(self._store.pins.get, root) is not None:
             raise LocalError(f"{root} is pinned: unpin it first, or use `replicate` for a copy")
         replicas = self._need_replicas()
         name = to if to is not None else (replicas.writable or [""])[0]
@@ -89,6 +92,37 @@ class TierVerbs(Services):
         replicas, root = self._need_replicas(), await self._root(path)
         found = await replicas.of(root)
         return [await replicas.refresh(one.tier, root) for one in found] if refresh else found
+
+    async def remove(self, path: str | CID) -> Moved:
+        """Remove a whole DAG from this store, all but what a pin keeps. ``LocalError`` where the root is pinned."""
+        root = await self._root(path)
+        if await trio.to_thread.run_sync(self._store.pins.get, root) is not None:
+            raise LocalError(f"{root} is pinned: unpin it first")
+        mark = await trio.to_thread.run_sync(self._store.mark)
+        blocks, size = await trio.to_thread.run_sync(self._remove_unpinned, root, mark)
+        return Moved(root, blocks, size, "")
+
+    async def is_whole(self, cid: CID) -> bool:
+        """Whether all of a DAG is in the store."""
+        return not await trio.to_thread.run_sync(dags.missing, self._store, cid)
+
+    async def set_metadata(self, cid: CID, value: Mapping[str, Any]) -> None:
+        """Note what a user knows of content, as JSON apart from it: it stays when the content is evicted.
+        ``LocalError`` for what is no JSON, or larger than ``MAX_RECORD_BYTES``."""
+        try:
+            text = json.dumps(dict(value)).encode()
+        except (TypeError, ValueError) as error:
+            raise LocalError(f"the metadata of {cid} is no JSON: {error}") from None
+        await trio.to_thread.run_sync(self._store.records.put, _METADATA, cid.raw, text)
+
+    async def get_metadata(self, cid: CID) -> dict[str, Any] | None:
+        """What was noted of content, ``None`` where nothing was."""
+        text = await trio.to_thread.run_sync(self._store.records.get, _METADATA, cid.raw)
+        return None if text is None else json.loads(text)
+
+    async def drop_metadata(self, cid: CID) -> bool:
+        """Forget what was noted; whether anything was."""
+        return await trio.to_thread.run_sync(self._store.records.delete, _METADATA, cid.raw)
 
     def _need_replicas(self) -> Replicas:
         if self._remote is None:
