@@ -5,14 +5,16 @@ They tell of themselves on standard output, a line at a time, and wait for a lin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import resource
 import sys
 from pathlib import Path
 
-from ipfs_kit_py.core.errors import NotRunning, QuotaExceeded
+from ipfs_kit_py.core.errors import LeaseLost, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.disk import DiskStore
+from ipfs_kit_py.storage.leases import Leases
 from test.storage.blocks import block, false_block
 
 MIB = 1 << 20
@@ -109,6 +111,46 @@ def hold_view(path: str, number: str) -> None:
         wait()
         assert views[0] is not None
         tell(str(views[0].nbytes))
+
+
+def lease(path: str, size: str, *numbers: str) -> None:
+    """Lease blocks; each time when told to, tell the hash of what lies in their places, then whether they are lost."""
+    lease = Leases(Path(path)).lease([block(int(number), int(size)).cid for number in numbers])
+    views = lease.__enter__()
+    tell("ready")
+    while True:
+        wait()
+        tell(hashlib.sha256(b"".join(view for view in views if view is not None)).hexdigest())
+        try:
+            lease.check()
+        except LeaseLost as error:
+            tell(str(error))
+        else:
+            tell("held")
+
+
+def read_leased(path: str, seed: str, rounds: str, span: str, size: str) -> None:
+    """Hash blocks in place under leases; tell how many were right, false, and not known for a lost lease."""
+    rng = random.Random(int(seed))
+    cids = [block(number, int(size)).cid for number in range(int(span))]
+    right = false = lost = 0
+    tell("ready")
+    wait()
+    with Leases(Path(path)) as leases:
+        for _ in range(int(rounds)):
+            wanted = rng.sample(cids, 8)
+            found = []
+            try:
+                with leases.lease(wanted) as views:
+                    for cid, view in zip(wanted, views, strict=True):
+                        if view is not None:
+                            found.append(hashlib.sha256(view).digest() == cid.multihash[2:])
+            except LeaseLost:
+                lost += len(found)
+            else:
+                right += sum(found)
+                false += found.count(False)
+    tell(f"{right} {false} {lost}")
 
 
 def hold_garbage(path: str) -> None:
