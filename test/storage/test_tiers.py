@@ -93,3 +93,29 @@ def test_memory_that_does_not_evict_refuses() -> None:
     with pytest.raises(QuotaExceeded):
         store.put_many([block(11, 1000)])
     assert store.statistics().blocks == 10
+
+
+def test_kept_blocks_are_never_evicted_whatever_comes() -> None:
+    memory = MemoryStore(100_000)
+    kept = [block(number, 1000) for number in range(40)]
+    memory.put_many(kept, kept=True)
+    memory.put_many([block(99, 1000)])
+    memory.promote([block(99, 1000).cid])
+    for number in range(1000, 3000):
+        memory.put_many([block(number, 700 + number % 600)])
+        assert memory.statistics().bytes <= 100_000
+    assert memory.get_many([cid for cid, _data in kept]) == [data for _cid, data in kept]
+    assert memory.policy().budget == 59_000
+    memory.delete_many([cid for cid, _data in kept])
+    assert memory.policy().budget == 99_000
+
+
+def test_a_scan_leaves_what_is_used_in_memory() -> None:
+    memory = MemoryStore(100_000)
+    used = [block(number, 1000) for number in range(40)]
+    memory.put_many(used)
+    for _ in range(10):
+        memory.get_many([cid for cid, _data in used])
+    for number in range(1000, 1500):
+        memory.put_many([block(number, 1000)])
+    assert all(memory.has_many([cid for cid, _data in used]))

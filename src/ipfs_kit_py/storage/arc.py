@@ -22,7 +22,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from ipfs_kit_py.core.errors import QuotaExceeded
-from ipfs_kit_py.storage.ranks import MIN_LENGTH, PINNED, WAITING, Arm, Entry, Shelf
+from ipfs_kit_py.storage.ranks import MIN_LENGTH, WAITING, Arm, Entry, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
@@ -65,7 +65,7 @@ class _Trials:
             self._values = [0.0] * len(self._arms)
 
     def resize(self, budget: int) -> None:
-        """The cache has so many bytes for blocks that may go."""
+        """The cache has so many bytes."""
         for shelf in self.shelves:
             shelf.budget = budget // (self.mask + 1)
 
@@ -95,7 +95,6 @@ class PolicyStatistics:
     blocks: int
     used: int
     budget: int
-    pinned_bytes: int
     window_bytes: int
     ghosts: int
     half_life: float
@@ -107,8 +106,8 @@ class PolicyStatistics:
 class AdaptiveReplacement:
     """Keys whose blocks have at most ``budget`` bytes together, and which of them go. Not thread safe.
 
-    ``reuse`` a key that is asked for; where it is not here and its block was fetched, ``add`` it. What is pinned stays
-    until it is unpinned or removed. Deterministic but for the hashes of keys.
+    ``reuse`` a key that is asked for; where it is not here and its block was fetched, ``add`` it. What must stay
+    anyway is not told here: the owner takes it off the budget. Deterministic but for the hashes of keys.
     """
 
     def __init__(self, budget: int, *, arms: Sequence[Arm] = ARMS, first: int = FIRST_ARM) -> None:
@@ -118,7 +117,6 @@ class AdaptiveReplacement:
         self._trials = _Trials(arms)
         self._window: deque[Entry] = deque()
         self._window_bytes = self._window_dead = 0
-        self._pinned_bytes = 0
         self._switches = 0
 
     def __len__(self) -> int:
@@ -136,22 +134,22 @@ class AdaptiveReplacement:
         return self._shelf.used
 
     @property
-    def pinned_bytes(self) -> int:
-        """Bytes of what is pinned."""
-        return self._pinned_bytes
+    def budget(self) -> int:
+        """Bytes that all together may have."""
+        return self._shelf.budget
 
     def reuse(self, key: bytes) -> bool:
         """A use of a key; whether it is here."""
         entry = self._shelf.reuse(key)
         if entry is None:
             return False
-        if not hash(key) & self._trials.mask and entry.place != PINNED:
+        if not hash(key) & self._trials.mask:
             self._sample(key, entry.size)
         return True
 
     def add(self, key: bytes, size: int) -> list[bytes]:
         """The block of a key, not here before, has come. Returns the keys that go for it, never its own.
-        ``QuotaExceeded`` where it does not fit beside what is pinned."""
+        ``QuotaExceeded`` where it is larger than the budget."""
         self._check(size)
         self._enter(key, size)
         return self._settle((key,))
@@ -160,16 +158,15 @@ class AdaptiveReplacement:
         """Blocks with their sizes, not here before, have come together, and others with them that are here ``again``.
         Returns the keys that go, none of these. ``QuotaExceeded`` where that cannot be: then nothing has changed."""
         entries = self._shelf.entries
-        staying = [entry for key in again if (entry := entries[key]).place != PINNED]
+        staying = [entries[key] for key in again]
         self._check(sum([size for _key, size in fresh]) + sum([entry.size for entry in staying]))
         for key, size in fresh:
             self._enter(key, size)
         return self._settle({key for key, _size in fresh}.union([entry.key for entry in staying]))
 
     def _check(self, need: int) -> None:
-        if need + self._pinned_bytes > self._shelf.budget:
-            what = f"of {self._shelf.budget} bytes {self._pinned_bytes} are taken by what must stay"
-            raise QuotaExceeded(f"{need} bytes do not fit: {what}")
+        if need > self._shelf.budget:
+            raise QuotaExceeded(f"{need} bytes do not fit: there is room for {self._shelf.budget}")
 
     def _enter(self, key: bytes, size: int) -> None:
         self._window.append(self._shelf.enter(key, size))
@@ -193,14 +190,15 @@ class AdaptiveReplacement:
         return going
 
     def _pass_window(self, spare: Container[bytes], most: float) -> None:
-        """Give a queue to the oldest in the window, except those in ``spare``, until it has ``most`` bytes."""
+        """Give a queue to the oldest in the window until it has ``most`` bytes; those in ``spare`` wait on where one of
+        them would have to go."""
         window, shelf = self._window, self._shelf
         waiting: list[Entry] = []
         while window and self._window_bytes > most:
             entry = window.popleft()
             if entry.place != WAITING:
                 self._window_dead -= 1
-            elif entry.key in spare:
+            elif shelf.used > shelf.budget and entry.key in spare:
                 waiting.append(entry)
             else:
                 self._window_bytes -= entry.size
@@ -215,60 +213,29 @@ class AdaptiveReplacement:
             self._shelf.set_arm(self._arms[arm])
 
     def remove(self, key: bytes) -> bool:
-        """Take a key out, pinned or not, without a ghost; whether it was here."""
+        """Take a key out, without a ghost; whether it was here."""
         entry = self._shelf.entries.get(key)
         if entry is None:
             return False
-        self._take_out(entry)
-        return True
-
-    def pin(self, key: bytes) -> bool:
-        """Let a key stay from now on; whether it is here."""
-        entry = self._shelf.entries.get(key)
-        if entry is None:
-            return False
-        if entry.place != PINNED:
-            self._take_out(entry)
-            self._shelf.restore(entry)
-            self._count_pinned(entry.size)
-        return True
-
-    def unpin(self, key: bytes) -> bool:
-        """Let a key go again like others; whether it was pinned."""
-        entry = self._shelf.entries.get(key)
-        if entry is None or entry.place != PINNED:
-            return False
-        self._shelf.queue(entry)
-        self._count_pinned(-entry.size)
-        return True
-
-    def _count_pinned(self, size: int) -> None:
-        self._pinned_bytes += size
-        self._trials.resize(self._shelf.budget - self._pinned_bytes)
-
-    def _take_out(self, entry: Entry) -> None:
         if entry.place == WAITING:
             self._window_bytes -= entry.size
             self._window_dead += 1
-        elif entry.place == PINNED:
-            self._count_pinned(-entry.size)
         self._shelf.forget(entry)
         if 2 * self._window_dead > len(self._window) + MIN_LENGTH:
             self._window = deque(each for each in self._window if each.place == WAITING)
             self._window_dead = 0
+        return True
 
-    def resize(self, budget: int) -> list[bytes]:
-        """Have another budget; the keys that go. ``QuotaExceeded`` where what is pinned does not fit."""
-        if budget < self._pinned_bytes:
-            raise QuotaExceeded(f"{self._pinned_bytes} bytes are taken by what must stay: more than {budget}")
+    def resize(self, budget: int, spare: Container[bytes] = ()) -> list[bytes]:
+        """Have another budget; the keys that go, none of ``spare``, which must fit."""
         self._shelf.budget = budget
-        self._trials.resize(budget - self._pinned_bytes)
-        return self._settle(())
+        self._trials.resize(budget)
+        return self._settle(spare)
 
     def statistics(self) -> PolicyStatistics:
         shelf = self._shelf
         return PolicyStatistics(
-            blocks=len(shelf.entries), used=shelf.used, budget=shelf.budget, pinned_bytes=self._pinned_bytes,
+            blocks=len(shelf.entries), used=shelf.used, budget=shelf.budget,
             window_bytes=self._window_bytes, ghosts=shelf.ghosts, half_life=shelf.half_life,
             switches=self._switches, trials=len(self._trials.shelves), sampled=self._trials.mask + 1,
         )  # fmt: skip

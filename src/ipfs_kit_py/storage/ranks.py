@@ -25,6 +25,7 @@ SIZE_WEIGHT: Final = 0.25  # exponent of the size: 0 is best for bytes, 1 for ob
 RESOLUTION: Final = 2  # queues for each doubling of the score
 FORGOTTEN: Final = -12.0  # logarithm of a score that adds nothing: 1/4096 of a use
 RETURNING: Final = 0.58  # logarithm of the score of a newcomer that was here lately: one use and a half
+BEGIN: Final = 64.0  # of the scale: high enough that no rank is ever negative
 MORE_GHOSTS: Final = 16  # in each of the two generations: so that small trials are not blind
 MIN_LENGTH: Final = 64  # blocks that the half-life counts by at least
 
@@ -51,7 +52,7 @@ class Entry:
         self.place = WAITING
 
 
-WAITING, QUEUED, PINNED, GONE = range(4)  # where an entry is: in no queue yet, in one, in none, no longer here
+WAITING, QUEUED, GONE = range(3)  # where an entry is: in no queue yet, in one, no longer here
 
 
 class Shelf:
@@ -72,7 +73,7 @@ class Shelf:
         self._dead = 0  # entries in queues that are no longer here
         self._ghosts: dict[int, float] = {}
         self._old_ghosts: dict[int, float] = {}
-        self._scale = 0.0  # the logarithm of the score of a block used once, now
+        self._scale = BEGIN  # the logarithm of the score of a block used once, now
         self._length = self._most = MIN_LENGTH  # blocks that the half-life counts by
         self._least = 0
         self.set_arm(arm)
@@ -213,13 +214,6 @@ class Shelf:
         self.used -= entry.size
         if self._dead > len(self.entries) + MIN_LENGTH:
             self._compact()
-
-    def restore(self, entry: Entry) -> None:
-        """Take back what was forgotten, into no queue and to stay."""
-        back = Entry(entry.key, entry.size, entry.score, entry.weight, entry.returning)
-        back.place = PINNED
-        self.entries[entry.key] = back
-        self.used += entry.size
 
     def _compact(self) -> None:
         for rank, queue in list(self._queues.items()):
