@@ -277,6 +277,9 @@ GATEWAY_MAX_ORIGINS = 4  # hosts redirected to whose connections one gateway kee
 RPC_LINE_BYTES = 1 * MIB  # one line of JSON of a daemon: rows of pins and references have under 1 KiB
 RPC_SEND_BYTES = 1 * MIB  # blocks checked and sent together
 
+# --- remote tiers: configuration --------------------------------------------------------------------------------------
+MAX_TIER_ITEMS = 256  # of one list or table of texts in a tier's table: far above what any service takes
+
 # --- tiers: the miss path ---------------------------------------------------------------------------------------------
 
 MISS_PRIOR_SECONDS = 0.5  # until a block comes from a remote tier that was never measured

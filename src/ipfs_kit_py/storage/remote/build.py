@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from ipfs_kit_py.storage.remote.build_spec import TierSpec
 if TYPE_CHECKING:
     import random
     import ssl
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ipfs_kit_py.storage.remote.base import RemoteTier
@@ -37,7 +36,7 @@ _OWN = {
     "kubo": "ipfs_kit_py.storage.remote.build_own:kubo",
     "gateway": "ipfs_kit_py.storage.remote.build_own:gateway",
     "pinning": "ipfs_kit_py.storage.remote.build_own:pinning",
-    "ipfs_cluster": "ipfs_kit_py.storage.remote.cluster:make",
+    "ipfs_cluster": "ipfs_kit_py.storage.remote.build_own:ipfs_cluster",
     "storacha": "ipfs_kit_py.storage.remote.build_own:storacha",
     "filecoin": "ipfs_kit_py.storage.remote.build_filecoin:make",
 }
