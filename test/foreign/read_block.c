@@ -139,17 +139,16 @@ static void open_environment(struct environment *environment, const char *store,
     environment->page = stat.ms_psize;
 }
 
-/* Finds a block so that it stays where it is until the lease ends. A snapshot that is to stay open is in *kept_open. */
-static int find(struct environment environments[2], MDB_val *key, const uint64_t stamps[2], MDB_val *block,
-                MDB_txn **kept_open) {
+/* Finds a block where it stays until the lease ends. */
+static int find(struct environment environments[2], MDB_val *key, const uint64_t stamps[2], MDB_val *block) {
     static const int order[] = {0, 1, 0}; /* kept, fetched, kept again: a block that becomes a kept one moves */
-    uint64_t deadline = now() + SETTLE_NS;
     const struct timespec poll = {.tv_nsec = POLL_NS};
+    uint64_t deadline = now() + SETTLE_NS;
 
-    *kept_open = NULL;
     for (;;) {
         MDB_txn *txn = NULL;
-        int at, which = 0, code = MDB_NOTFOUND;
+        int at, settled, which = 0, code = MDB_NOTFOUND;
+
         for (at = 0; at < 3 && code == MDB_NOTFOUND; at++) {
             which = order[at];
             txn = begin(&environments[which]);
@@ -158,22 +157,16 @@ static int find(struct environment environments[2], MDB_val *key, const uint64_t
         }
         if (code == MDB_NOTFOUND) return 0;
         check(code, "mdb_get");
-        if (block->mv_size < environments[which].page) { /* it lies among others, and moves with them: copy it */
+        settled = mdb_txn_id(txn) >= stamps[which]; /* else a deletion that has not seen the lease has not ended */
+        if (block->mv_size < environments[which].page || (!settled && now() >= deadline)) {
+            /* It lies among others and moves with them, or the deletion lasts: copy it. */
             void *copy = malloc(block->mv_size + 1);
             if (!copy) fail("malloc", strerror(errno));
             block->mv_data = memcpy(copy, block->mv_data, block->mv_size);
-            mdb_txn_abort(txn);
-            return 1;
-        }
-        if (mdb_txn_id(txn) >= stamps[which]) { /* from here on the lease keeps it */
-            mdb_txn_abort(txn);
-            return 1;
-        }
-        if (now() >= deadline) { /* a deletion that did not see the lease lasts: the snapshot keeps it while it is open */
-            *kept_open = txn;
-            return 1;
+            settled = 1;
         }
         mdb_txn_abort(txn);
+        if (settled) return 1;
         nanosleep(&poll, NULL);
     }
 }
@@ -194,7 +187,6 @@ int main(int argc, char **argv) {
     struct lease lease;
     unsigned char multihash[MAX_KEY];
     MDB_val key = {.mv_data = multihash}, block;
-    MDB_txn *txn;
     uint64_t stamps[2];
     int c, lost;
 
@@ -204,7 +196,7 @@ int main(int argc, char **argv) {
     open_environment(&environments[1], argv[1], "fetched");
     take_lease(&lease, argv[1], &key, argc > 3 ? strtoull(argv[3], NULL, 10) : 30);
     read_stamps(argv[1], stamps);
-    if (!find(environments, &key, stamps, &block, &txn)) {
+    if (!find(environments, &key, stamps, &block)) {
         unlink(lease.path);
         return 1;
     }
@@ -214,7 +206,6 @@ int main(int argc, char **argv) {
     if (fwrite(block.mv_data, 1, block.mv_size, stdout) != block.mv_size || fflush(stdout))
         fail("standard output", strerror(errno));
     lost = is_lost(&lease);
-    if (txn) mdb_txn_abort(txn);
     unlink(lease.path);
     mdb_env_close(environments[0].env);
     mdb_env_close(environments[1].env);

@@ -76,7 +76,7 @@ class Environment:
 
 
 def find(environments, key, stamps):
-    """The block, and the snapshot that has to stay open for it, if any."""
+    """The block, where it stays until the lease ends."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         for which in (KEPT, FETCHED, KEPT):  # kept again: a block that becomes a kept one moves
@@ -87,18 +87,15 @@ def find(environments, key, stamps):
                 break
             txn.abort()
         else:
-            return None, None
-        if len(block) < environment.page:  # it lies among others, and moves with them: copy it
-            block = memoryview(bytes(block))
-        elif txn.id() < stamps[which]:  # a deletion that did not see the lease has not ended
-            if time.monotonic() >= deadline:
-                return block, txn
-            del block
-            txn.abort()
-            time.sleep(0.0005)
-            continue
+            return None
+        settled = txn.id() >= stamps[which]  # else a deletion that has not seen the lease has not ended
+        if len(block) < environment.page or (not settled and time.monotonic() >= deadline):
+            # It lies among others and moves with them, or the deletion lasts.
+            block, settled = memoryview(bytes(block)), True
         txn.abort()
-        return block, None
+        if settled:
+            return block
+        time.sleep(0.0005)
 
 
 def main(store, multihash, seconds="30"):
@@ -106,7 +103,7 @@ def main(store, multihash, seconds="30"):
     key = bytes.fromhex(multihash)
     lease = Lease(store, key, int(seconds))
     try:
-        block, txn = find(environments, key, lease.stamps())
+        block = find(environments, key, lease.stamps())
         if block is None:
             return 1
         sys.stderr.write(f"ready {len(block)}\n")
@@ -115,8 +112,6 @@ def main(store, multihash, seconds="30"):
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
         lost = lease.lost()
-        if txn is not None:
-            txn.abort()
         return 3 if lost else 0
     finally:
         lease.end()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,7 @@ class Lease:
 
     def _find(self, stamps: tuple[int, int]) -> list[memoryview | None]:
         """Look in a snapshot that no deletion comes after which has not seen the lease. Where one lasts, or was
-        given up, the snapshot stays open: that is as good for the reader, and its time is as short."""
+        given up, the blocks are copied: nobody waits for anybody."""
         deadline = time.monotonic() + LEASE_SETTLE_SECONDS
         while True:
             self._snapshot = snapshot = Snapshot(self._databases)
@@ -132,10 +133,9 @@ class Lease:
             del found
             snapshot.close()
             time.sleep(LEASE_POLL_SECONDS)
-        if settled:
-            page = self._databases.kept.environment.page_bytes
-            found = [memoryview(bytes(view)) if view is not None and view.nbytes < page else view for view in found]
-            snapshot.let_go()
+        moving = self._databases.kept.environment.page_bytes if settled else sys.maxsize
+        found = [memoryview(bytes(view)) if view is not None and view.nbytes < moving else view for view in found]
+        snapshot.let_go()
         return found
 
     def check(self) -> None:

@@ -158,6 +158,34 @@ func (e *environment) find(key []byte) (*lmdb.Txn, []byte) {
 	return txn, block
 }
 
+// look finds a block where it stays until the lease ends.
+func look(environments [2]*environment, key []byte, stamps [2]uint64) []byte {
+	deadline := time.Now().Add(settle)
+	for {
+		var txn *lmdb.Txn
+		var block []byte
+		var which int
+		for _, which = range [3]int{0, 1, 0} { // kept, fetched, kept again: a block that becomes a kept one moves
+			if txn, block = environments[which].find(key); txn != nil {
+				break
+			}
+		}
+		if txn == nil {
+			return nil
+		}
+		settled := uint64(txn.ID()) >= stamps[which] // else a deletion that has not seen the lease has not ended
+		if len(block) < environments[which].page || (!settled && time.Now().After(deadline)) {
+			// It lies among others and moves with them, or the deletion lasts: copy it.
+			block, settled = append([]byte{}, block...), true
+		}
+		txn.Abort()
+		if settled {
+			return block
+		}
+		time.Sleep(poll)
+	}
+}
+
 func main() {
 	if len(os.Args) < 3 {
 		fmt.Fprintln(os.Stderr, "usage: read_block STORE MULTIHASH_HEX [SECONDS]")
@@ -169,46 +197,15 @@ func main() {
 	}
 	environments := [2]*environment{open(filepath.Join(store, "kept")), open(filepath.Join(store, "fetched"))}
 	l := take(store, key, seconds)
-	stamps := l.stamps()
-	deadline := time.Now().Add(settle)
-	var txn *lmdb.Txn
-	var block []byte
-	for {
-		// Kept, fetched, and kept again: a block that becomes a kept one moves.
-		for _, which := range [3]int{0, 1, 0} {
-			var found *lmdb.Txn
-			if found, block = environments[which].find(key); found == nil {
-				continue
-			}
-			switch {
-			case len(block) < environments[which].page: // it lies among others, and moves with them
-				block = append([]byte(nil), block...)
-				found.Abort()
-			case uint64(found.ID()) >= stamps[which]: // from here on the lease keeps it
-				found.Abort()
-			default: // a deletion that did not see the lease has not ended
-				txn = found
-			}
-			break
-		}
-		if block == nil {
-			os.Remove(l.path)
-			os.Exit(1)
-		}
-		if txn == nil || time.Now().After(deadline) { // else the snapshot keeps it, as long as it is open
-			break
-		}
-		txn.Abort()
-		txn = nil
-		time.Sleep(poll)
+	block := look(environments, key, l.stamps())
+	if block == nil {
+		os.Remove(l.path)
+		os.Exit(1)
 	}
 	fmt.Fprintln(os.Stderr, "ready", len(block))
 	bufio.NewReader(os.Stdin).ReadString('\n')
 	must(os.Stdout.Write(block))
 	lost := l.lost()
-	if txn != nil {
-		txn.Abort()
-	}
 	os.Remove(l.path)
 	if lost {
 		os.Exit(3)
