@@ -62,11 +62,12 @@ async def open_node(
     local: LocalStore | None = store
     tiers: list[RemoteTier] = []
     try:
-        tiers = await trio.to_thread.run_sync(_open_tiers, config)
         if local is None:
             local = await trio.to_thread.run_sync(_open_store, config)
         async with trio.open_nursery() as services:
-            node = await _wire(config, key, local, tiers, services)
+            this = _ThisNode()
+            tiers += await trio.to_thread.run_sync(_open_tiers, config, this)
+            node = this.node = await _wire(config, key, local, tiers, services)
             _start(node, services, short=short or store is not None)
             started = True
             try:
@@ -185,7 +186,27 @@ def _replicating(config: NodeConfig, tiers: Sequence[RemoteTier]) -> set[str]:
     return {*chosen, *free[: max(0, config.role_policy.replication - 1 - len(chosen))]}
 
 
-def _open_tiers(config: NodeConfig) -> list[RemoteTier]:
+class _ThisNode:
+    """Where services that fetch from us find this node, for tiers that are made before it is."""
+
+    node: Node | None = None
+
+    def origins(self) -> list[str]:
+        return [] if self.node is None else self.node.addresses()
+
+    async def connect(self, addresses: Sequence[str]) -> None:
+        """Dial a service's nodes. One that cannot be reached may still come to us."""
+        node = self.node
+        if node is None or not node.has_network:
+            return
+        for address in addresses:
+            try:
+                await node.connect(address)
+            except IPFSKitError as error:
+                logger.info("%s of a pinning service cannot be dialled: %s", address, error)
+
+
+def _open_tiers(config: NodeConfig, this: _ThisNode) -> list[RemoteTier]:
     """The configured remote tiers; none on an offline node."""
     if config.offline or not config.tiers:
         return []
@@ -194,7 +215,8 @@ def _open_tiers(config: NodeConfig) -> list[RemoteTier]:
             raise ConfigError(f"tier {tier_name(spec)}: replicate is true or false, not {spec[REPLICATE]!r}")
     folder = None if config.repo is None else Repo(config.repo).tiers_path
     specs = [{key: value for key, value in spec.items() if key != REPLICATE} for spec in config.tiers]
-    return build_tiers(specs, TierContext(rng=random.Random(), folder=folder))
+    context = TierContext(rng=random.Random(), folder=folder, origins=this.origins, connect=this.connect)
+    return build_tiers(specs, context)
 
 
 async def _stay_connected(node: Node, address: str) -> None:
