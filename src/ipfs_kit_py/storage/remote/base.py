@@ -25,6 +25,7 @@ T = TypeVar("T")
 RETRIES = 3  # attempts after the first, for what may pass: refused connections, 429, 502, 503, 504, a cut answer
 RETRY_BASE_SECONDS = 0.2  # before the first of them; doubles, with up to as much again by chance
 RETRY_MAX_SECONDS = 10.0  # also what a server's Retry-After is cut to
+PASSING = frozenset({408, 425, 429, 502, 503, 504})  # answers of HTTP that may be others next time
 
 
 class Transient(BackendError):

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from ipfs_kit_py.core.cid import CID, CODEC_NAMES, Block
-from ipfs_kit_py.core.config import API_MAX_CONNECTIONS, API_SECONDS, MAX_CAR_SECTION_BYTES, RPC_SEND_BYTES
+from ipfs_kit_py.core.config import API_MAX_CONNECTIONS, API_SECONDS, MAX_CAR_SECTION_BYTES
 from ipfs_kit_py.core.errors import (
     BackendError,
     ConfigError,
     HashMismatch,
-    InvalidBlock,
     InvalidCID,
     IPFSKitError,
     LocalError,
@@ -25,8 +24,8 @@ from ipfs_kit_py.core.errors import (
 )
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.core.multihash import name as hash_name
-from ipfs_kit_py.dag import car, codecs
 from ipfs_kit_py.storage.remote.archive import Archive, collected
+from ipfs_kit_py.storage.remote.archive_body import ArchiveBody
 from ipfs_kit_py.storage.remote.base import Health, Status, retried
 from ipfs_kit_py.storage.remote.http import Http, NoConnection, StreamFailed
 from ipfs_kit_py.storage.remote.intake import Intake
@@ -162,7 +161,7 @@ class KuboTier:
         ``HashMismatch`` for a block that is not what its CID names, ``InvalidBlock`` where one lacks: nothing is pinned
         then, and what was stored the daemon drops when it collects its garbage.
         """
-        body = _ArchiveBody(root, blocks)
+        body = ArchiveBody(root, blocks)
         verb = "dag/import"
         options = {"pin_roots": True, "allow_big_block": True}
         upload = partial(self._rpc.upload, verb, body, partial(self._pinned, root), **options)
@@ -297,51 +296,6 @@ class _Pieces:
         for piece in self._pieces:
             return piece
         raise StopAsyncIteration
-
-
-class _ArchiveBody:
-    """Blocks as an archive, checked and put together in batches of ``RPC_SEND_BYTES`` on a thread. ``InvalidBlock`` at
-    the end where one lacks that others link to: the daemon would look for it in its network."""
-
-    def __init__(self, root: CID, blocks: AsyncIterable[Block]) -> None:
-        self._root = root
-        self._blocks = aiter(blocks)
-        self._head = car.header([root])
-        self._here: set[bytes] = set()  # by multihash
-        self._lacking: dict[bytes, CID] = {} if root.multihash[0] == IDENTITY else {root.multihash: root}
-
-    def __aiter__(self) -> _ArchiveBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        batch: list[Block] = []
-        size = 0
-        while size < RPC_SEND_BYTES:
-            try:
-                block = await anext(self._blocks)
-            except StopAsyncIteration:
-                break
-            batch.append(block)
-            size += memoryview(block.data).nbytes
-        if batch or self._head:
-            return await trio.to_thread.run_sync(self._joined, batch)
-        for cid in self._lacking.values():
-            raise InvalidBlock(f"block {cid} is not among the blocks of {self._root} to be put")
-        raise StopAsyncIteration
-
-    def _joined(self, batch: list[Block]) -> bytes:
-        parts: list[Buffer] = [self._head]
-        self._head = b""
-        for cid, data in batch:
-            if not cid.verify(data):
-                raise HashMismatch(f"block {cid} was given with other bytes", expected=cid)
-            self._here.add(cid.multihash)
-            self._lacking.pop(cid.multihash, None)
-            for link in codecs.links(cid, data):
-                if link.multihash not in self._here and link.multihash[0] != IDENTITY:
-                    self._lacking[link.multihash] = link
-            parts += car.section(cid, data)
-        return b"".join(parts)
 
 
 def _cid(value: Any) -> CID:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipfs_kit_py.core.config import API_ANSWER_BYTES, RPC_LINE_BYTES
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, NotFound, NotSupported, TimedOut
-from ipfs_kit_py.storage.remote.base import Transient, retry_after
+from ipfs_kit_py.storage.remote.archive_body import multipart
+from ipfs_kit_py.storage.remote.base import PASSING, Transient, retry_after
 from ipfs_kit_py.storage.remote.http import Http, StreamFailed
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ T = TypeVar("T")
 
 _ABSENT = re.compile(r"could not find|not found|no link named|is not pinned|block was not found", re.IGNORECASE)
 _LATE = re.compile(r"context deadline exceeded|context canceled", re.IGNORECASE)
-_PASSING = frozenset({408, 425, 429, 502, 503, 504})
 
 
 class Rpc:
@@ -117,7 +117,7 @@ class Rpc:
 
         headers = [("Content-Type", f"multipart/form-data; boundary={boundary}")]
         return await self._http.upload(
-            "POST", f"/{verb}", _form(body, boundary), judged, params=_query(args, options), headers=headers
+            "POST", f"/{verb}", multipart(body, boundary), judged, params=_query(args, options), headers=headers
         )
 
     async def _judge(self, answer: Answer, verb: str) -> None:
@@ -130,7 +130,7 @@ class Rpc:
             text = body.decode(errors="replace")
         if answer.status == 404:
             raise NotSupported(f"{verb}: the daemon does not know this command")
-        if answer.status in _PASSING:
+        if answer.status in PASSING:
             raise Transient(f"{verb}: {answer.status} {self._http.words(text)}", after=retry_after(answer.headers))
         if answer.status in (401, 403):
             raise BackendError(f"{verb}: {answer.status}, the daemon refuses this client: {self._http.words(text)}")
@@ -165,13 +165,3 @@ def _query(args: tuple[str, ...], options: dict[str, Any]) -> list[tuple[str, st
         if value is not None
     ]
     return [("arg", arg) for arg in args] + named
-
-
-async def _form(body: AsyncIterable[Buffer], boundary: str) -> AsyncGenerator[Buffer, None]:
-    yield (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    ).encode()
-    async for piece in body:
-        yield piece
-    yield f"\r\n--{boundary}--\r\n".encode()
