@@ -1,5 +1,6 @@
 """The two environments of a disk store: opened once per process and folder, shared by all stores on it.
 
+format          see ``format``
 kept/           added and pinned blocks, pins, records synced before anything is acknowledged
 fetched/        the cache                              never synced
 fetched.state   see ``unclean``
@@ -21,6 +22,7 @@ from ipfs_kit_py.core.errors import BackendError, NotRunning, QuotaExceeded, Sto
 from ipfs_kit_py.storage.base import Mark
 from ipfs_kit_py.storage.blocktable import BlockTable, FetchedTable
 from ipfs_kit_py.storage.environment import Environment
+from ipfs_kit_py.storage.format import check_format
 from ipfs_kit_py.storage.holds import Holds
 from ipfs_kit_py.storage.leases_guard import LeaseGuard, Stamps
 from ipfs_kit_py.storage.leases_layout import FETCHED, KEPT
@@ -99,6 +101,7 @@ class Databases:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(path / "open.lock"):
+                check_format(path)
                 self._presence = Presence(path / "users.lock")
                 try:
                     self._open(map_bytes)
