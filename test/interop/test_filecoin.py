@@ -140,19 +140,27 @@ def test_an_ethereum_node_finds_the_signer_of_our_signatures(anvil: Anvil) -> No
     on_chain(anvil, work)
 
 
+async def settled(chain: Chain, transaction: str) -> bool:
+    """What became of a transaction that is being mined: the node answers before it has done so."""
+    with trio.fail_after(10):
+        while (found := await chain.succeeded(transaction)) is None:
+            pass
+    return found
+
+
 def test_what_becomes_of_transactions_is_read_from_an_ethereum_node(anvil: Anvil) -> None:
     async def work(chain: Chain) -> None:
         assert await chain.chain_number() == 314
         account = (await chain.call("eth_accounts"))[0]
         good = await chain.call("eth_sendTransaction", {"from": account, "to": account, "value": "0x1"})
-        assert await chain.succeeded(good) is True
+        assert await settled(chain, good) is True
         bad = await chain.call("eth_sendTransaction", {"from": account, "data": "0xfe", "gas": "0x100000"})
-        assert await chain.succeeded(bad) is False
+        assert await settled(chain, bad) is False
         await chain.call("evm_setAutomine", False)
         late = await chain.call("eth_sendTransaction", {"from": account, "to": account, "value": "0x2"})
         assert await chain.succeeded(late) is None
         await chain.call("evm_mine")
-        assert await chain.succeeded(late) is True
+        assert await settled(chain, late) is True
         with pytest.raises((BackendError, NotFound)):
             await chain.head()  # no Filecoin node
 

@@ -416,7 +416,26 @@ def half(how: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return lambda raw: how(raw[: len(raw) // 2])
 
 
-@pytest.mark.parametrize("how", [cutting, stalling, chunks])
+def told(raw: bytes) -> Any:
+    """As boxo's gateway ends an archive that it cannot complete: with status 200 and a whole body."""
+    return chunks(raw + b"\n\n[Gateway Error: CAR stream truncated, response is incomplete]")
+
+
+def test_an_archive_that_says_that_its_root_is_not_there_is_not_found() -> None:
+    async def absent(request: Request) -> Reply:
+        if request.query["format"] == "raw":
+            return Reply(404, b"not here")
+        return Reply(body=told(archive(HELLO.cid, [])), headers=CAR)
+
+    async def work(tier: GatewayTier) -> None:
+        with pytest.raises(NotFound):
+            await all_of(tier, HELLO.cid)
+        assert by_url(tier)[0].failures == 0
+
+    run([absent], work)
+
+
+@pytest.mark.parametrize("how", [cutting, stalling, chunks, told])
 def test_a_truncated_archive_is_completed_block_by_block(how: Any) -> None:
     blocks = tree(57, 3000)
     broken, other = Honest(blocks, broken=half(how)), Honest(blocks, delay=20, archives=400)

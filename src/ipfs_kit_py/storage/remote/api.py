@@ -1,68 +1,33 @@
-"""Requests to the HTTP interfaces of services: bounded answers, failures as ours, secrets kept out of every text.
+"""Requests to the JSON and piece interfaces of services, over ``http``: whole answers judged by their status, tried
+again where that may help, and answers that are not held. Secrets are kept out of every text.
 
-Redirects are never followed, nothing comes from environment variables or a netrc file, and bodies are taken as they
-are sent: a compressed answer, which could grow without bound, is refused.
+Redirects are never followed. What a service names as another address is gone to without a token.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlencode
 
-import httpx
 import trio
 
-from ipfs_kit_py.core.config import (
-    API_ANSWER_BYTES,
-    API_ERROR_CHARS,
-    API_MAX_CONNECTIONS,
-    API_PROGRESS_BYTES,
-    API_SECONDS,
-)
+from ipfs_kit_py.core.config import API_ANSWER_BYTES, API_SECONDS, HTTP_READ_BYTES
 from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound
-from ipfs_kit_py.core.text import printable
-from ipfs_kit_py.storage.remote.base import Transient, retried
+from ipfs_kit_py.storage.remote.base import PASSING, Transient, retried, retry_after
+from ipfs_kit_py.storage.remote.http import Http, NoConnection, Whole
+from ipfs_kit_py.storage.remote.http_origins import Origins, target_of
 
 if TYPE_CHECKING:
     import random
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
-T = TypeVar("T")
+    from ipfs_kit_py.storage.remote.http import Answer
 
-_PASSING = frozenset({408, 425, 429, 502, 503, 504})  # answers that may be others next time
-_REFUSED = frozenset({429, 503})  # of them, those that say that nothing was done
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    what: str  # the request, for messages
-
-    def json(self) -> Any:
-        """The body's JSON value; ``BackendError`` where it is none."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            raise BackendError(f"{self.what}: the answer is no JSON") from None
-
-    def json_map(self) -> dict[str, Any]:
-        """The body's JSON object; ``BackendError`` where it is none."""
-        return as_type(self.json(), dict, self.what)
-
-
-def as_type(value: Any, kind: type[T], what: str) -> T:
-    """``value`` if it is of ``kind`` (``bool`` is no ``int``); else ``BackendError``."""
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise BackendError(f"{what}: the answer has {type(value).__name__} where {kind.__name__} belongs")
-    return value
+_REFUSED = frozenset({429, 503})  # of the answers that may pass, those that say that nothing was done
+_OURS = frozenset({"content-length", "transfer-encoding", "host", "connection"})  # headers that follow from a request
 
 
 class Api:
@@ -78,46 +43,27 @@ class Api:
         seconds: float = API_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.base = _checked_base(base)
-        if not (token.isascii() and token.isprintable()) or " " in token:
-            raise ConfigError(f"the token for {self.base.host} has characters that a header cannot carry")
-        self.seconds = seconds
+        self._http = Http(base, token=token, seconds=seconds, tls=tls)
+        self._others = Origins(seconds=seconds, tls=tls)
+        self._root = "/" if base.endswith("/") or not self._http.prefix else ""
+        self._has_token = bool(token)
         self._rng = rng
-        self._token = token
-        headers = {"Accept-Encoding": "identity", "User-Agent": "ipfs-kit-py"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            verify=True if tls is None else tls,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(seconds),
-            limits=httpx.Limits(max_connections=API_MAX_CONNECTIONS),
-        )
+        self.base = self._http.base
+        self.scheme, self.host, self.port = self._http.scheme, self._http.host, self._http.port
+        self.seconds = seconds
 
     def __repr__(self) -> str:
         return f"<Api {self.base}>"
 
     async def aclose(self) -> None:
         """Close its connections."""
-        await self._client.aclose()
-
-    def url(self, path: str | httpx.URL) -> httpx.URL:
-        """The address of a path below the base; the base itself for none. Whole URLs are taken as they are, but no
-        token is sent to them: ``ConfigError`` where one is set."""
-        if isinstance(path, httpx.URL):
-            if self._token:
-                raise ConfigError(f"the token for {self.base.host} is not for other addresses")
-            return path
-        if not path:
-            return self.base
-        return httpx.URL(f"{str(self.base).rstrip('/')}/{path.lstrip('/')}")
+        await self._http.aclose()
+        await self._others.aclose()
 
     async def call(
         self,
         method: str,
-        path: str | httpx.URL,
+        path: str | SplitResult,
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -128,8 +74,9 @@ class Api:
         single: bool = False,
         limit: int = API_ANSWER_BYTES,
         seconds: float | None = None,
-    ) -> Answer:
-        """One request and its whole answer of status 2xx.
+    ) -> Whole:
+        """One request and its whole answer of status 2xx. ``path`` is below the base, the base itself where it is
+        empty, or a whole URL, to which no token is sent: ``ConfigError`` where one is set.
 
         ``value`` is sent as JSON (bytes as they are), or ``body`` gives ``size`` bytes from their beginning at each
         attempt. ``headers`` come before what follows from the body. ``again``:
@@ -137,18 +84,28 @@ class Api:
         one attempt alone, whose failures that may pass are ``Transient``.
         ``NotFound`` for 404 and 410, ``TimedOut``, ``BackendError`` for all else; ``limit`` bounds the answer in bytes.
         """
+        data, sent = _content(value, headers, body is not None)
+        http, target = await self._target(path, params)
 
-        async def once() -> Answer:
-            request = self._request(method, path, params, headers, value, body, size)
-            async with aclosing(_Open(self, request, again)) as opened:
-                response = await opened.response()
-                found = await opened.read(response, limit)
-            self._judge(response, found, again)
-            return Answer(response.status_code, response.headers, found, _named(request))
+        async def once() -> Whole:
+            try:
+                if body is None:
+                    options: dict[str, Any] = {"headers": sent, "body": data, "seconds": within, "fresh": not again}
+                    found = await http.call(method, target, limit=limit, **options)
+                else:
+                    whole = partial(_whole, limit=limit)
+                    found = await http.upload(method, target, body(), whole, headers=sent, size=size)
+            except NoConnection:
+                raise
+            except Transient as error:
+                if again:
+                    raise
+                raise BackendError(str(error)) from None
+            self._judge(found, again)
+            return found
 
         within = self.seconds if seconds is None else seconds
-        url = self.url(path)
-        what = f"{method} {url.host}{url.path}"
+        what = f"{method} {http.base}{target.partition('?')[0]}"
         if single:
             with trio.move_on_after(within):
                 return await once()
@@ -156,204 +113,65 @@ class Api:
         return await retried(once, self._rng, seconds=within, what=what)
 
     async def stream(
-        self, path: str | httpx.URL, *, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator[httpx.Response | bytes, None]:
-        """A GET whose answer is not held: first the response of status 2xx, then its bytes as they come.
+        self, path: str | SplitResult, *, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Answer | bytes, None]:
+        """A GET whose answer is not held: first the beginning of status 2xx, then its bytes as they come.
 
         Raises as ``call``, and ``Transient`` where it is cut or stalls in the middle. Close it when leaving early.
         """
-        request = self._client.build_request("GET", self.url(path), headers=headers)
-        async with aclosing(_Open(self, request, True)) as opened:
-            with opened.limited(self.seconds):
-                response = await opened.response()
-            if not response.is_success:
-                self._judge(response, await opened.read(response, API_ANSWER_BYTES), True)
-            yield response
-            async with aclosing(opened.chunks(response)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        http, target = await self._target(path, None)
+        answer = await http.open("GET", target, headers=(headers or {}).items())
+        try:
+            if not 200 <= answer.status < 300:
+                self._judge(Whole(answer, await answer.read(API_ANSWER_BYTES)), True)
+            yield answer
+            while data := await answer.some(HTTP_READ_BYTES):
+                yield data if isinstance(data, bytes) else bytes(data)
+        finally:
+            await answer.aclose()
 
-    def _request(
-        self,
-        method: str,
-        path: str | httpx.URL,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        value: Any,
-        body: Callable[[], AsyncIterator[bytes]] | None,
-        size: int | None,
-    ) -> httpx.Request:
-        url = self.url(path)
-        if params:
-            url = url.copy_merge_params(params)
-        if body is None and value is None:
-            return self._client.build_request(method, url, headers=headers)
-        source: AsyncIterator[bytes]
-        if body is None:
-            kind = "application/octet-stream" if isinstance(value, bytes) else "application/json"
-            data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            size, source = len(data), _Once(data)
+    async def _target(self, path: str | SplitResult, params: Mapping[str, str] | None) -> tuple[Http, str]:
+        """Where a request goes: an origin, and path with query there."""
+        if isinstance(path, SplitResult):
+            if self._has_token:
+                raise ConfigError(f"the token for {self.host} is not for other addresses")
+            http, target = await self._others.at(path), target_of(path)
         else:
-            kind, source = "application/octet-stream", body()
-        sent = httpx.Headers({"Content-Type": kind})
-        sent.update(headers)
-        sent["Content-Length"] = str(size)
-        request = self._client.build_request(method, url, headers=sent)
-        request.stream = _Upload(source)
-        return request
+            http, target = self._http, f"/{path.lstrip('/')}" if path else self._root
+        if params:
+            target += f"{'&' if '?' in target else '?'}{urlencode(params)}"
+        return http, target
 
-    def _judge(self, response: httpx.Response, body: bytes, again: bool) -> None:
+    def _judge(self, answer: Whole, again: bool) -> None:
         """Raise where the answer is not of status 2xx."""
-        status = response.status_code
-        if response.is_success:
+        status, what = answer.status, answer.what
+        if 200 <= status < 300:
             return
-        what = _named(response.request)
         if 300 <= status < 400:
             raise BackendError(f"{what}: redirected, which is not followed here")
-        text = self._words(body)
+        words = self._http.words(answer.body.decode(errors="replace"))
+        text = f": {words}" if words else ""
         if status in (404, 410):
             raise NotFound(f"{what}: {status}{text}")
         if status in (401, 403):
             raise BackendError(f"{what}: {status}, the token was not accepted{text}")
-        if status in _PASSING and (again or status in _REFUSED):
-            raise Transient(f"{what}: {status}{text}", after=_retry_after(response.headers))
+        if status in PASSING and (again or status in _REFUSED):
+            raise Transient(f"{what}: {status}{text}", after=retry_after(answer.headers))
         raise BackendError(f"{what}: {status}{text}")
 
-    def _words(self, body: bytes) -> str:
-        """What a server says of an error, short and without our secret."""
-        text = body[: 16 * API_ERROR_CHARS].decode(errors="replace")
-        if self._token:
-            text = text.replace(self._token, "…")
-        text = printable(" ".join(text.split()))[:API_ERROR_CHARS]
-        return f": {text}" if text else ""
+
+async def _whole(answer: Answer, *, limit: int) -> Whole:
+    return Whole(answer, await answer.read(limit))
 
 
-class _Once:
-    """One piece of a body. No generator: httpx leaves those open where a request fails, which trio complains of."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __aiter__(self) -> _Once:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._data:
-            raise StopAsyncIteration
-        data, self._data = self._data, b""
-        return data
-
-
-class _Upload(httpx.AsyncByteStream):
-    """A body that is sent as it is read."""
-
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self._source = source
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._source
-
-
-class _Open:
-    """One request under way."""
-
-    def __init__(self, api: Api, request: httpx.Request, again: bool) -> None:
-        self._api = api
-        self._request = request
-        self._again = again
-        self._what = _named(request)
-        self._response: httpx.Response | None = None
-
-    async def response(self) -> httpx.Response:
-        with self._mapped():
-            self._response = await self._api._client.send(self._request, stream=True)
-        if self._response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise BackendError(f"{self._what}: the answer is compressed, which was not asked for")
-        return self._response
-
-    async def read(self, response: httpx.Response, limit: int) -> bytes:
-        """The body; ``BackendError`` where it is longer than ``limit`` bytes."""
-        body = bytearray()
-        async with aclosing(self.chunks(response)) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > limit:
-                    raise BackendError(f"{self._what}: the answer is over {limit} bytes")
-        return bytes(body)
-
-    async def chunks(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        """The body as it comes; it must get on by ``API_PROGRESS_BYTES`` in the time of one request."""
-        left, since = self._api.seconds, 0
-        source = response.aiter_raw()
-        try:
-            while True:
-                started = trio.current_time()
-                with self._mapped(), trio.fail_after(max(left, 0.0)):
-                    chunk = await anext(source, b"")
-                if not chunk:
-                    return
-                since += len(chunk)
-                left -= trio.current_time() - started  # what a slow caller takes does not count
-                if since >= API_PROGRESS_BYTES:
-                    left, since = self._api.seconds, 0
-                yield chunk
-        finally:
-            await response.aclose()
-            with suppress(httpx.HTTPError, httpx.StreamError):
-                async for _chunk in source:
-                    pass  # what is left in buffers: then httpx's own generators, which trio wants ended, meet the end
-
-    @contextmanager
-    def limited(self, seconds: float) -> Iterator[None]:
-        """So long may the beginning of an answer take, however it trickles."""
-        with self._mapped(), trio.fail_after(seconds):
-            yield
-
-    async def aclose(self) -> None:
-        if self._response is not None:
-            await self._response.aclose()
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """The failures of the way there as ours. None of them quotes a header."""
-        what = self._what
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Transient(f"{what}: no connection ({printable(str(error))[:API_ERROR_CHARS]})") from None
-        except trio.TooSlowError:
-            raise Transient(f"{what}: the answer stalled") from None
-        except httpx.TimeoutException:
-            raise self._failed(f"{what}: no answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise self._failed(f"{what}: {type(error).__name__}, the answer was cut or is malformed") from None
-
-    def _failed(self, message: str) -> BackendError:
-        return Transient(message) if self._again else BackendError(message)
-
-
-def _checked_base(base: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base)
-    except (httpx.InvalidURL, TypeError):
-        raise ConfigError("an endpoint is not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("an endpoint is a URL that begins with http:// or https:// and names a host")
-    if url.userinfo or url.query or url.fragment:
-        raise ConfigError(f"the endpoint at {url.host} has a user, query or fragment in its URL: secrets go elsewhere")
-    return url
-
-
-def _named(request: httpx.Request) -> str:
-    return f"{request.method} {request.url.copy_with(query=None)}"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a ``Retry-After``; a date counts from the answer's own date. RFC 9110 section 10.2.3."""
-    text = headers.get("retry-after", "")
-    if text.isdecimal() and len(text) < 10:
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds())
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return None
+def _content(value: Any, headers: Mapping[str, str] | None, streamed: bool) -> tuple[bytes, list[tuple[str, str]]]:
+    """The bytes of a value, and the headers that go with it."""
+    own = {name: text for name, text in (headers or {}).items() if name.lower() not in _OURS}
+    data = b""
+    if streamed or value is not None:
+        binary = streamed or isinstance(value, bytes)
+        if not streamed:
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        if not any(name.lower() == "content-type" for name in own):
+            own["Content-Type"] = "application/octet-stream" if binary else "application/json"
+    return data, list(own.items())

@@ -12,6 +12,7 @@ from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import ARCHIVE_INLINE_BYTES, FETCH_TOGETHER, HTTP_READ_BYTES
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, IPFSKitError, LocalError
 from ipfs_kit_py.dag.car import CarReader
+from ipfs_kit_py.storage.remote.base import Transient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID
     from ipfs_kit_py.storage.remote.http import Answer
     from ipfs_kit_py.storage.remote.intake import Intake
+
+
+_TRUNCATED = b"[Gateway Error: CAR stream truncated"  # what boxo's gateway writes behind the blocks that it had
+
+
+class Truncated(Transient):
+    """An archive that ends early, and says so itself."""
 
 
 class Archive:
@@ -69,13 +77,19 @@ class Archive:
                     )
                 found += self.intake.push(block)
         except InvalidBlock as error:
-            malformed = str(error).startswith("CAR: ")
-            self._failure = BackendError(f"{self.source}: {error}") if malformed else error
+            self._failure = self._malformed(error, data)
         except IPFSKitError as error:
             self._failure = error
         if self._failure is None and self.intake.is_flooded:
             self._failure = BackendError(f"{self.source}: sends mostly blocks that are not of the DAG asked for")
         return found
+
+    def _malformed(self, error: InvalidBlock, data: bytes | bytearray) -> IPFSKitError:
+        if not str(error).startswith("CAR: "):
+            return error
+        if _TRUNCATED in data:
+            return Truncated(f"{self.source}: the archive lacks blocks, as its last words say")
+        return BackendError(f"{self.source}: {error}")
 
     async def aclose(self) -> None:
         await self._answer.aclose()

@@ -16,8 +16,9 @@ from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.config import API_ERROR_CHARS, API_SECONDS
 from ipfs_kit_py.core.errors import BackendError, InvalidCID, IPFSKitError, NotFound
 from ipfs_kit_py.core.text import printable
-from ipfs_kit_py.storage.remote.api import Api, as_type
+from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import Health
+from ipfs_kit_py.storage.remote.http import as_type
 
 if TYPE_CHECKING:
     import random

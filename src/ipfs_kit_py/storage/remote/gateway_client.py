@@ -5,9 +5,7 @@ Source: specs.ipfs.tech/http-gateways/trustless-gateway, and path-gateway for th
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -17,16 +15,16 @@ from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.config import (
     API_SECONDS,
     GATEWAY_BEHIND_SECONDS,
-    GATEWAY_MAX_ORIGINS,
     GATEWAY_MAX_REDIRECTS,
     GATEWAY_REST_MAX_SECONDS,
     GATEWAY_REST_SECONDS,
     MAX_BLOCK_BYTES,
 )
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, IPFSKitError, NotFound
-from ipfs_kit_py.storage.remote.archive import Archive
-from ipfs_kit_py.storage.remote.base import Health, Transient, retry_after
+from ipfs_kit_py.storage.remote.archive import Archive, Truncated
+from ipfs_kit_py.storage.remote.base import PASSING, Health, Transient, retry_after
 from ipfs_kit_py.storage.remote.http import Http, checked_url
+from ipfs_kit_py.storage.remote.http_origins import Origins, is_inside, target_of
 from ipfs_kit_py.storage.remote.racing import Latency, Unable
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ _VAGUE_TYPES = frozenset({"application/octet-stream", ""})  # what older gateway
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ABSENT = frozenset({404, 410, 451})  # not there, or refused by a deny list or the law
 _NOT_CACHED = 412
-_PASSING = frozenset({408, 425, 429, 502, 503, 504})
 _NO_ARCHIVES = frozenset({400, 406, 415, 501})  # of a request for a CAR: the gateway may still give blocks
 _PROBE = "/ipfs/bafkqaaa"  # the empty identity CID
 
@@ -78,8 +75,7 @@ class Gateway:
     ) -> None:
         self._http = Http(base, token=token, seconds=seconds, tls=tls)
         self._token = token
-        self._tls = tls
-        self._others: OrderedDict[str, Http] = OrderedDict()  # by origin that was redirected to
+        self._others = Origins(seconds=seconds, tls=tls)  # that were redirected to
         self.latency = Latency()
         self._behind_until = self._rest_until = 0.0
         self._requests = self._blocks = self._bytes = 0
@@ -95,8 +91,8 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Close its connections."""
-        for http in (self._http, *self._others.values()):
-            await http.aclose()
+        await self._http.aclose()
+        await self._others.aclose()
 
     # --- how it has done ----------------------------------------------------------------------------------------------
     def order(self, now: float) -> tuple[bool, float]:
@@ -174,7 +170,10 @@ class Gateway:
             await self._judge(answer)
             self._check_type(answer, CAR_TYPE)
             archive = Archive(answer, intake, source=self.url, most=MAX_BLOCK_BYTES)
-            blocks = await archive.more()
+            try:
+                blocks = await archive.more()
+            except Truncated as error:
+                raise NoArchives(str(error)) from None  # of this root; whether it is there a request for it tells
             if not blocks:
                 raise Transient(f"{self.url}: the archive of {root} has not got it")
         except BaseException:
@@ -220,7 +219,7 @@ class Gateway:
         if status == 200:
             return
         what = f"{answer.what}: {status}"
-        if status in _PASSING:
+        if status in PASSING:
             wait = retry_after(answer.headers)
             raise Transient(what, after=GATEWAY_REST_SECONDS if wait is None and status in (429, 503) else wait)
         if status in _ABSENT:
@@ -265,29 +264,12 @@ class Gateway:
             raise BackendError(f"{self.url}: redirects to what is no URL")
         if urlsplit(url).scheme == "https" and target.scheme != "https":
             raise BackendError(f"{self.url}: redirects from https to http")
-        if _is_inside(target.hostname or "") and not _is_inside(self._http.host):
+        if is_inside(target.hostname or "") and not is_inside(self._http.host):
             raise BackendError(f"{self.url}: redirects into a private network")
         return target._replace(fragment="").geturl()
 
     async def _redirected(self, method: str, url: str, headers: list[tuple[str, str]]) -> Answer:
-        target = urlsplit(url)
-        origin = f"{target.scheme}://{target.netloc}"
-        http = self._others.get(origin)
-        if http is None:
-            own = urlsplit(self.url)
-            token = self._token if (own.scheme, own.netloc) == (target.scheme, target.netloc) else ""
-            http = self._others[origin] = Http(origin, token=token, seconds=self._http.seconds, tls=self._tls)
-            if len(self._others) > GATEWAY_MAX_ORIGINS:
-                _, old = self._others.popitem(last=False)
-                await old.aclose()
-        self._others.move_to_end(origin)
-        query = f"?{target.query}" if target.query else ""
-        return await http.open(method, f"{target.path or '/'}{query}", headers=headers)
-
-
-def _is_inside(host: str) -> bool:
-    """Whether a host is this machine, or an address of a private network."""
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        target, own = urlsplit(url), urlsplit(self.url)
+        token = self._token if (own.scheme, own.netloc) == (target.scheme, target.netloc) else ""
+        http = await self._others.at(target, token)
+        return await http.open(method, target_of(target), headers=headers)

@@ -3,7 +3,8 @@
 Kubo's RPC and IPFS Cluster's REST interface tell a failure in the middle of an answer by the trailer
 ``X-Stream-Error``, which the usual clients drop. Redirects are never followed here, nothing comes from environment
 variables, compressed answers are refused, and every header, answer and wait has a bound. A request is sent
-again by itself only where a connection that was kept turns out to be closed: use it for requests that may be repeated.
+again by itself only where a connection that was kept turns out to be closed; those that may not be repeated say
+``fresh``.
 Source: RFC 9112; ipfs/go-ipfs-cmds http/responseemitter.go for the trailer.
 """
 
@@ -28,7 +29,15 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.core.errors import BackendError, ConfigError
 from ipfs_kit_py.core.text import printable
 from ipfs_kit_py.storage.remote.base import Transient
-from ipfs_kit_py.storage.remote.http_wire import Answer, Connection, NoConnection, Stale, StreamFailed, Whole
+from ipfs_kit_py.storage.remote.http_wire import (
+    Answer,
+    Connection,
+    NoConnection,
+    Stale,
+    StreamFailed,
+    Whole,
+    as_type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -38,7 +47,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PORTS = {"http": 80, "https": 443}
-__all__ = ["Answer", "Http", "NoConnection", "StreamFailed", "Whole", "checked_url"]
+__all__ = ["Answer", "Http", "NoConnection", "StreamFailed", "Whole", "as_type", "checked_url"]
 
 
 class Http:
@@ -96,22 +105,25 @@ class Http:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
         seconds: float | None = None,
+        fresh: bool = False,
     ) -> Answer:
         """Send a request and wait for the beginning of its answer, whatever its status. Close the answer.
 
+        ``fresh``: on a connection of its own, so that it is never sent twice.
         ``Transient`` where the way there failed or it took too long, ``BackendError`` for an answer that is none.
         """
         what = f"{method} {self.base}{path.partition('?')[0]}"
         within = self._seconds if seconds is None else seconds
         with trio.move_on_after(within):
             while True:
-                connection = await self._acquire(what)
+                connection = await self._acquire(what, fresh=fresh)
                 try:
                     return await connection.begin(self._request(method, path, params, headers, len(body)), body, what)
                 except Stale:
                     await connection.drop()
                     if not connection.reused:
                         raise Transient(f"{what}: the answer was cut") from None
+                    fresh = True
                 except BaseException:
                     await connection.drop()
                     raise
@@ -134,14 +146,15 @@ class Http:
         *,
         params: Iterable[tuple[str, str]] = (),
         headers: Iterable[tuple[str, str]] = (),
+        size: int | None = None,
     ) -> T:
-        """Send a body in chunks while ``take`` reads the answer; gives what ``take`` gives.
+        """Send a body, of ``size`` bytes or in chunks, while ``take`` reads the answer; gives what ``take`` gives.
 
         The time for the answer's beginning counts from the end of the body. Raises as ``open``, what ``body`` and
         ``take`` raise as it is, and ``NoConnection`` before anything was read of ``body``.
         """
         what = f"{method} {self.base}{path.partition('?')[0]}"
-        request = self._request(method, path, params, headers, None)
+        request = self._request(method, path, params, headers, size)
         with trio.move_on_after(self._seconds) as connecting:
             connection = await self._acquire(what, fresh=True)
         if connecting.cancelled_caught:
@@ -288,6 +301,9 @@ class _Upload:
             await self._sent(h11.EndOfMessage())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the server stopped reading: its answer says why
+        except h11.LocalProtocolError:
+            self._fail(BackendError(f"{self._what}: the body has not as many bytes as were announced"))
+            scope.cancel()
         except Exception as error:  # noqa: BLE001 - raised again by run, alone
             self._fail(error)
             scope.cancel()

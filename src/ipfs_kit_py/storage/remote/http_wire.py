@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import h11
 import trio
@@ -20,6 +21,8 @@ from ipfs_kit_py.storage.remote.base import Transient
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+T = TypeVar("T")
 
 _ERROR_TRAILER = "x-stream-error"
 
@@ -290,6 +293,24 @@ class Whole:
         self.headers = answer.headers
         self.body = body
         self.what = answer.what
+
+    def json(self) -> Any:
+        """The body's JSON value; ``BackendError`` where it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise BackendError(f"{self.what}: the answer is no JSON") from None
+
+    def json_map(self) -> dict[str, Any]:
+        """The body's JSON object; ``BackendError`` where it is none."""
+        return as_type(self.json(), dict, self.what)
+
+
+def as_type(value: Any, kind: type[T], what: str) -> T:
+    """``value`` if it is of ``kind`` (``bool`` is no ``int``); else ``BackendError``."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BackendError(f"{what}: the answer has {type(value).__name__} where {kind.__name__} belongs")
+    return value
 
 
 def _headers(pairs: Any) -> dict[str, str]:

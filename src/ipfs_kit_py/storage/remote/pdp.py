@@ -23,10 +23,11 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.core.errors import BackendError, ConfigError, InvalidCID, NotFound
 from ipfs_kit_py.core.text import printable
-from ipfs_kit_py.storage.remote.api import Answer, Api, as_type
+from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import retried
 from ipfs_kit_py.storage.remote.chain import TRANSACTION
 from ipfs_kit_py.storage.remote.commp import Piece
+from ipfs_kit_py.storage.remote.http import Whole, as_type
 
 if TYPE_CHECKING:
     import random
@@ -104,7 +105,7 @@ class PdpApi:
             await self._api.call("POST", path, value={"pieceCid": str(piece)}, single=True)
 
         seconds = self._api.seconds + piece.payload / API_UPLOAD_FLOOR
-        await retried(once, self._rng, seconds=seconds, what=f"the upload of {piece} to {self._api.base.host}")
+        await retried(once, self._rng, seconds=seconds, what=f"the upload of {piece} to {self._api.host}")
 
     async def has(self, piece: Piece) -> bool:
         """Whether the server holds a piece."""
@@ -178,12 +179,15 @@ class PdpApi:
             raise BackendError(f"{answer.what}: the answer names no transaction")
         return found
 
-    def _location(self, answer: Answer, form: re.Pattern[str]) -> str:
+    def _location(self, answer: Whole, form: re.Pattern[str]) -> str:
         """The identifier in an answer's ``Location``. ``BackendError`` where it leads elsewhere."""
         text = answer.headers.get("location", "")
         try:
             parts = urlsplit(text)
-            own = not parts.netloc or (parts.hostname, parts.port or _port(parts.scheme)) == self._host()
+            own = not parts.netloc or (parts.hostname, parts.port or _port(parts.scheme)) == (
+                self._api.host,
+                self._api.port,
+            )
         except ValueError:
             own = False
         if not own:
@@ -192,10 +196,6 @@ class PdpApi:
         if answer.status != 201 or found is None:
             raise BackendError(f"{answer.what}: {answer.status} with the Location {printable(text[:120])!r}")
         return found[1]
-
-    def _host(self) -> tuple[str, int | None]:
-        base = self._api.base
-        return base.host, base.port or _port(base.scheme)
 
 
 def _port(scheme: str) -> int | None:
@@ -221,7 +221,7 @@ def _piece(value: Any, what: str) -> Piece:
         raise BackendError(f"{what}: {error}") from None
 
 
-def _change(answer: Answer, sent: str, key: str, ok: str, settled: str) -> Change:
+def _change(answer: Whole, sent: str, key: str, ok: str, settled: str) -> Change:
     """The state of a transaction, in either of the two forms that there are."""
     value, what = answer.json_map(), answer.what
     if str(value.get(key)).lower() != sent.lower():

@@ -12,7 +12,6 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
-import httpx
 import trio
 
 from ipfs_kit_py.core.cid import Block
@@ -31,6 +30,7 @@ from ipfs_kit_py.dag.car import CarReader
 from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import RETRIES, RETRY_BASE_SECONDS, RETRY_MAX_SECONDS, Health, Transient
 from ipfs_kit_py.storage.remote.commp_pool import PieceHasher
+from ipfs_kit_py.storage.remote.http import Answer
 
 if TYPE_CHECKING:
     import random
@@ -60,7 +60,7 @@ class PieceSource:
         self._api = Api(endpoint, token=token, rng=rng, seconds=seconds, tls=tls)
         self._rng = rng
         self._workers = workers
-        self.host = str(self._api.base.host)
+        self.host = self._api.host
 
     def __repr__(self) -> str:
         return f"<PieceSource {self._api.base}>"
@@ -109,7 +109,7 @@ class PieceSource:
         skip = at
         async with aclosing(self._api.stream(f"piece/{piece}", headers=headers)) as parts:
             async for part in parts:
-                if isinstance(part, httpx.Response):
+                if isinstance(part, Answer):
                     skip = self._skipped(part, piece, at)
                 elif skip < len(part):
                     yield part[skip:]
@@ -117,14 +117,14 @@ class PieceSource:
                 else:
                     skip -= len(part)
 
-    def _skipped(self, response: httpx.Response, piece: Piece, at: int) -> int:
+    def _skipped(self, answer: Answer, piece: Piece, at: int) -> int:
         """How much of the answer is in front of what was asked for."""
-        if response.status_code == 206:
-            found = _RANGE.fullmatch(response.headers.get("content-range", ""))
+        if answer.status == 206:
+            found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
             if found is None or int(found[1]) != at:
                 raise BackendError(f"{self.host}: asked for {piece} from byte {at}, it gives another range")
             return 0
-        length = response.headers.get("content-length", "")
+        length = answer.headers.get("content-length", "")
         if length.isdecimal() and int(length) != piece.payload:
             raise HashMismatch(
                 f"{self.host} gives {length} bytes for {piece}, which has {piece.payload}", peer=self.host

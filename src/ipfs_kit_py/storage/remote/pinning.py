@@ -37,8 +37,9 @@ from ipfs_kit_py.core.errors import (
     NotSupported,
 )
 from ipfs_kit_py.core.text import printable
-from ipfs_kit_py.storage.remote.api import Api, as_type
+from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import Health, Status
+from ipfs_kit_py.storage.remote.http import as_type
 
 if TYPE_CHECKING:
     import random

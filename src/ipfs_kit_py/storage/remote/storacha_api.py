@@ -6,12 +6,11 @@ http, and only to ``hosts`` where those are set. Source: storacha/specs w3-blob.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
 
-import httpx
 import libipld
 import trio
 
@@ -32,6 +31,8 @@ from ipfs_kit_py.dag import dag_cbor
 from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import Transient
 from ipfs_kit_py.storage.remote.did import Unauthorized, check_did, did_of, verifying_key
+from ipfs_kit_py.storage.remote.http import Answer, checked_url
+from ipfs_kit_py.storage.remote.http_origins import is_inside
 from ipfs_kit_py.storage.remote.storacha_blob import Judge, failure
 from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, decode_car, issue
 from ipfs_kit_py.storage.remote.ucan_chain import Trust, authorise
@@ -73,9 +74,9 @@ class StorachaApi:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.http = Api(endpoint, rng=rng, seconds=seconds, tls=tls)
-        self.host = str(self.http.base.host)
-        self._receipts = _base(receipts) if receipts else self.http.url("receipt")
-        self._claims = _base(claims) if claims else None
+        self.host = self.http.host
+        self._receipts = checked_url(receipts or f"{self.http.base}/receipt")
+        self._claims = checked_url(claims) if claims else None
         self._hosts = None if hosts is None else frozenset(hosts)
         self._agent = agent
         self._proofs = tuple(proofs)
@@ -192,7 +193,7 @@ class StorachaApi:
 
     async def receipt(self, task: CID) -> tuple[Receipt, Message]:
         """The receipt of a task, unproven; ``NotFound`` where there is none (yet)."""
-        url = self._receipts.copy_with(path=f"{self._receipts.path.rstrip('/')}/{task}")
+        url = self._receipts._replace(path=f"{self._receipts.path.rstrip('/')}/{task}")
         answer = await self.http.call("GET", url, limit=UCAN_MESSAGE_BYTES)
         with self.judging():
             message = await _read(answer.body)
@@ -219,7 +220,7 @@ class StorachaApi:
         Nothing where none is configured."""
         if self._claims is None:
             return [], {}
-        url = self._claims.copy_with(path=f"{self._claims.path.rstrip('/')}/claims")
+        url = self._claims._replace(path=f"{self._claims.path.rstrip('/')}/claims")
         name = str(libipld.encode_multibase("z", digest))
         try:
             answer = await self.http.call("GET", url, params={"multihash": name}, limit=UCAN_MESSAGE_BYTES)
@@ -250,7 +251,7 @@ class StorachaApi:
         skip, left = start, length
         async with aclosing(self.http.stream(self.site(url), headers=headers)) as parts:
             async for part in parts:
-                if isinstance(part, httpx.Response):
+                if isinstance(part, Answer):
                     skip = self._skipped(part, start)
                     continue
                 view = part[skip : None if left is None else skip + left]
@@ -264,30 +265,36 @@ class StorachaApi:
         if left:
             raise Transient(f"a storage node gave {left} bytes less than were asked for")
 
-    def _skipped(self, response: httpx.Response, start: int) -> int:
+    def _skipped(self, answer: Answer, start: int) -> int:
         """How much of an answer is in front of what was asked for."""
-        if response.status_code != 206:
+        if answer.status != 206:
             return start
-        said = response.headers.get("content-range", "")
+        said = answer.headers.get("content-range", "")
         if not said.startswith(f"bytes {start}-"):
-            raise BackendError(f"{response.url.host} gives another range than was asked for")
+            raise BackendError(f"{answer.what}: gives another range than was asked for")
         return 0
 
-    def site(self, url: str) -> httpx.URL:
+    def site(self, url: str) -> SplitResult:
         """An address that was named to us, if requests may go there; else ``BackendError``."""
         try:
-            found = httpx.URL(url)
-        except (httpx.InvalidURL, ValueError):
-            raise BackendError("a blob's address is no URL") from None
-        if found.scheme != "https" and (found.scheme != "http" or self.http.base.scheme == "https"):
-            raise BackendError(f"a blob's address begins with {printable(found.scheme)[:20]}://, which is refused here")
-        if not found.host or found.userinfo:
-            raise BackendError("a blob's address names no host, or a user")
-        if self._hosts is not None and found.host not in self._hosts:
-            raise BackendError(f"a blob's address is at {printable(found.host)[:100]}, which is not among the allowed")
-        if self._hosts is None and _inside(found.host) and not _inside(self.host):
-            raise BackendError(f"a blob's address is at {found.host}, inside of our own network")
-        return found.copy_with(fragment=None)
+            found = urlsplit(url)
+            valid = url.isascii() and url.isprintable() and " " not in url
+        except ValueError:
+            valid = False
+        if not valid:
+            raise BackendError("a blob's address is no URL")
+        if found.scheme != "https" and (found.scheme != "http" or self.http.scheme == "https"):
+            raise BackendError(f"a blob's address begins with {found.scheme[:20]}://, which is refused here")
+        try:
+            checked_url(f"{found.scheme}://{found.netloc}")
+        except ConfigError:
+            raise BackendError("a blob's address names no host, or a user") from None
+        host = found.hostname or ""
+        if self._hosts is not None and host not in self._hosts:
+            raise BackendError(f"a blob's address is at {host[:100]}, which is not among the allowed")
+        if self._hosts is None and is_inside(host) and not is_inside(self.host):
+            raise BackendError(f"a blob's address is at {host[:100]}, inside of our own network")
+        return found._replace(fragment="")
 
     @contextmanager
     def judging(self) -> Iterator[None]:
@@ -325,23 +332,3 @@ def _only_space(proofs: Sequence[Delegation]) -> str:
     if len(found) != 1 or (space := found.pop()) == "ucan:*":
         raise ConfigError("the delegations name no space, or several: say which is meant")
     return space
-
-
-def _base(url: str) -> httpx.URL:
-    try:
-        found = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
-        raise ConfigError("an endpoint is not a URL") from None
-    if found.scheme not in ("http", "https") or not found.host or found.userinfo or found.query or found.fragment:
-        raise ConfigError("an endpoint is a URL with http:// or https:// and a host, without user, query or fragment")
-    return found
-
-
-def _inside(host: str) -> bool:
-    """Whether a host is, by its literal address or name, not one of the public internet."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False

@@ -216,14 +216,14 @@ class Reader:
             reader = CarReader(verify=False)
             async with aclosing(self.stream(shard)) as chunks:
                 async for chunk in chunks:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise NotFound(f"no index tells where block {cid} is in {len(shards)} archives", cid=cid)
                     for block in await trio.to_thread.run_sync(_sections, reader, chunk, shard):
                         if block.cid.multihash == cid.multihash:
                             if not cid.verify(block.data):
                                 raise HashMismatch(f"block {cid} in {shard.cid} is false", expected=cid)
                             return bytes(block.data)
-                    left -= len(chunk)
-                    if left < 0:
-                        raise NotFound(f"no index tells where block {cid} is in {len(shards)} archives", cid=cid)
         raise NotFound(f"block {cid} is not in the archives of its upload", cid=cid)
 
     async def dag(self, root: CID, shards: Sequence[Blob]) -> AsyncGenerator[Block, None]:
