@@ -194,7 +194,6 @@ STORE_GROWTH_FLOOR = 4 * MIB  # file bytes that are never worth waiting for
 STORE_STALL_SECONDS = 1.0  # how long it waits: twenty times what a view may last
 STORE_GATE_SECONDS = 30.0  # wait of a change of the map for the views of this process to end
 STORE_CLEAN_BYTES = 256 * MIB  # fetched bytes not known to be on the disk that closing waits for: about a second
-STORE_RECENT_KEYS = 65_536  # fetched blocks remembered as used, so that eviction passes them over: about 10 MB
 STORE_SCAN_BATCH = 4096  # entries read in one snapshot when a store is listed
 SWEEP_BATCH = 512  # blocks deleted in one transaction: a few milliseconds in which no other can write
 VERIFY_BATCH_BYTES = 8 * MIB  # blocks hashed in one view: about 20 ms
@@ -203,6 +202,18 @@ HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes: node
 
 # --- cache policy -----------------------------------------------------------------------------------------------------
 POLICY_MAX_GHOSTS = 262_144  # blocks that went from memory whose score is remembered, about 100 bytes each
+HEAT_HALF_LIFE_SECONDS = 86_400.0  # after which a use counts half: what is used daily stays warm over a weekend
+HEAT_AWAY_HALF_LIVES = 4.0  # that a machine which was off cools down by at most, whatever its clock says afterwards
+HEAT_KEYS = 65_536  # blocks whose heat is known where it is in memory alone: about 15 MB
+HEAT_PENDING = 4096  # blocks with uses that are not stored yet: about 1 MB, lost when a process is killed
+HEAT_TXN_KEYS = 1024  # stored in one transaction: some milliseconds in which no other can write
+HEAT_STORED = 1_000_000  # blocks with a stored heat, here or gone: about 80 bytes each
+EVICT_SAMPLE = 2  # times what is needed: the blocks looked at, of which the coldest go
+EVICT_LOOKS = 1024  # more of them than what is needed at most
+STORE_HIGH_WATER, STORE_LOW_WATER = 0.95, 0.90  # of the quota: above the first, eviction in the background goes on to
+# the second, so that a write seldom has to evict
+STORE_MAX_CORRUPT = 4096  # damaged blocks remembered as such, until they are fetched again
+STORE_VERIFIED_SLOTS = 1 << 20  # blocks known to be whole since the store was opened: 8 bytes each, once touched
 
 # --- remote tiers: filecoin -------------------------------------------------------------------------------------------
 COMMP_MAX_WORKERS = 16  # processes that make one commitment: their segments' memory is 4 MiB each
@@ -277,6 +288,11 @@ GATEWAY_MAX_ORIGINS = 4  # hosts redirected to whose connections one gateway kee
 RPC_LINE_BYTES = 1 * MIB  # one line of JSON of a daemon: rows of pins and references have under 1 KiB
 RPC_SEND_BYTES = 1 * MIB  # blocks checked and sent together
 
+# --- remote tiers: clusters -------------------------------------------------------------------------------------------
+CLUSTER_ADD_SECONDS = 300.0  # from the end of an upload to its answer: 256 blocks may wait for their way to other peers
+CLUSTER_MAX_PEERS = 1000  # of one answer about a pin; a cluster of hundreds is a large one
+CLUSTER_MAX_NAME = 255  # characters of a pin's name
+
 # --- remote tiers: configuration --------------------------------------------------------------------------------------
 MAX_TIER_ITEMS = 256  # of one list or table of texts in a tier's table: far above what any service takes
 
@@ -312,7 +328,7 @@ LEASE_MAX_FILES = 64  # leases that count in one store, the newest: looking at t
 LEASE_KEY_BYTES = 96  # the longest multihash that can be leased; those of 64 byte digests have up to 68
 LEASE_SETTLE_SECONDS = 0.05  # wait for a deletion that may not have seen a lease; then the block is copied
 LEASE_POLL_SECONDS = 0.0005  # between looks whether it has ended
-SHM_SHARE = 2  # a memory tier takes at most one part of so many of the tmpfs that it lies in
+SHM_SHARE = 2  # a memory tier in shared memory takes at most one part of so many of the tmpfs that it lies in
 SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, and those freed but not used again
 
 # --- RPC --------------------------------------------------------------------------------------------------------------

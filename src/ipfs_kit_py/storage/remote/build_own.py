@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import libipld
 
-from ipfs_kit_py.core.config import API_MAX_CONNECTIONS, STORACHA_SHARD_BYTES
+from ipfs_kit_py.core.config import API_MAX_CONNECTIONS, CLUSTER_MAX_PEERS, STORACHA_SHARD_BYTES
 from ipfs_kit_py.core.errors import ConfigError, InvalidBlock
 from ipfs_kit_py.crypto.keys import ED25519, PrivateKey
 from ipfs_kit_py.storage.remote.build_records import RootFiles
+from ipfs_kit_py.storage.remote.cluster import ClusterTier
+from ipfs_kit_py.storage.remote.cluster_answers import EVERYWHERE, PinOptions
+from ipfs_kit_py.storage.remote.cluster_api import ClusterApi
 from ipfs_kit_py.storage.remote.gateway import GatewayTier
 from ipfs_kit_py.storage.remote.kubo import KuboTier
 from ipfs_kit_py.storage.remote.pinning import PinningTier
@@ -19,6 +23,7 @@ from ipfs_kit_py.storage.remote.storacha_uploads import Upload
 from ipfs_kit_py.storage.remote.ucan import parse_proof
 
 if TYPE_CHECKING:
+    from ipfs_kit_py.storage.remote.base import RemoteTier
     from ipfs_kit_py.storage.remote.build import TierContext, TierSpec
 
 _SECRET_HEAD, _PUBLIC_HEAD = b"\x80\x26", b"\xed\x01"  # multicodecs of an Ed25519 secret and public key
@@ -73,6 +78,44 @@ def pinning(spec: TierSpec, context: TierContext) -> PinningTier:
         seconds=spec.number("seconds", context.seconds),
         tls=context.tls,
     )
+
+
+def ipfs_cluster(spec: TierSpec, context: TierContext) -> ClusterTier:
+    """``endpoint``; ``token``, or ``user`` and ``password``, sent each time or (``jwt``) once for a token;
+    ``replication_min`` and ``_max``, ``expire`` in seconds, ``meta``, a table; ``wait``, ``seconds``; what blocks are
+    read from: ``proxy``, a URL, or the table ``kubo`` or ``gateway``."""
+    least = spec.count("replication_min", 0, least=EVERYWHERE, most=CLUSTER_MAX_PEERS)
+    options = PinOptions(
+        least=least,
+        most=spec.count("replication_max", least, least=EVERYWHERE, most=CLUSTER_MAX_PEERS),
+        expires=spec.count("expire", 0, most=1 << 33),
+        meta=tuple(spec.pairs("meta").items()),
+    )
+    seconds = spec.number("seconds", context.seconds)
+    api = ClusterApi(
+        spec.text("endpoint"),
+        rng=context.rng,
+        token=spec.text("token", ""),
+        login=login(spec),
+        jwt=spec.flag("jwt", False),
+        seconds=seconds,
+        tls=context.tls,
+    )
+    reader = _reader(spec, replace(context, seconds=seconds))
+    wait = spec.number("wait", 60.0)
+    return ClusterTier(api, rng=context.rng, name=spec.name, options=options, reader=reader, wait=wait)
+
+
+def _reader(spec: TierSpec, context: TierContext) -> RemoteTier | None:
+    """What a cluster's blocks are read from."""
+    proxy, daemon, gateways = spec.text("proxy", None), spec.table("kubo"), spec.table("gateway")
+    if sum(one is not None for one in (proxy, daemon, gateways)) > 1:
+        raise ConfigError("blocks are read from one of proxy, kubo and gateway")
+    if proxy is not None:  # it asks for no password, and passes the calls that read to the Kubo behind it
+        return KuboTier(proxy, rng=context.rng, name=spec.name, seconds=context.seconds, tls=context.tls)
+    if daemon is not None:
+        return kubo(daemon, context)
+    return None if gateways is None else gateway(gateways, context)
 
 
 def storacha(spec: TierSpec, context: TierContext) -> StorachaTier:
