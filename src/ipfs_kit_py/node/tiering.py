@@ -130,10 +130,12 @@ class TierVerbs(Services):
         return self._remote.replicas
 
     def _to_memory(self, root: CID) -> tuple[int, int]:
-        return self._tiered().warm(dags.reachable_cids(self._store, [root]))
+        store = self._tiered()
+        return store.warm(dags.reachable_cids(store.below, [root]))
 
     def _out_of_memory(self, root: CID) -> tuple[int, int]:
-        return self._tiered().cool(dags.reachable_cids(self._store, [root]))
+        store = self._tiered()
+        return store.cool(dags.reachable_cids(store.below, [root]))  # looking through the memory would warm it
 
     def _tiered(self) -> TieredStore:
         if not isinstance(self._store, TieredStore):
