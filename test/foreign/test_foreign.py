@@ -13,6 +13,7 @@ import pytest
 
 from ipfs_kit_py.core.errors import BlockLeased
 from ipfs_kit_py.storage.disk import DiskStore
+from ipfs_kit_py.storage.shm import SharedMemoryStore
 from test.peers import locate
 from test.storage.blocks import block, false_block
 
@@ -95,15 +96,15 @@ class Reader:
             pass
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "blocks"
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[DiskStore]:
-    with DiskStore(folder, quota=QUOTA) as store:
+@pytest.fixture(params=["disk", "shared memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DiskStore]:
+    with DiskStore(tmp_path, quota=QUOTA) if request.param == "disk" else SharedMemoryStore(QUOTA) as store:
         yield store
+
+
+@pytest.fixture
+def folder(store: DiskStore) -> Path:
+    return store.path
 
 
 def press(store: DiskStore, count: int = 30) -> None:
@@ -144,11 +145,11 @@ def test_a_block_stays_in_place_while_the_store_evicts(command: list[str], folde
     assert not has(store, leased)
 
 
-def test_nothing_is_copied(command: list[str], folder: Path) -> None:
-    with DiskStore(folder) as store:
+def test_nothing_is_copied(command: list[str], tmp_path: Path) -> None:
+    with DiskStore(tmp_path) as store:
         large = false_block(1, os.urandom(1 << 20) * 100)
         store.put_many([large])
-        with Reader(command, folder, large.cid) as reader:
+        with Reader(command, tmp_path, large.cid) as reader:
             assert reader.ready() == f"ready {100 << 20}"
             assert reader.anonymous_bytes() < 50 << 20
             code, output = reader.read()

@@ -15,6 +15,7 @@ from pathlib import Path
 from ipfs_kit_py.core.errors import LeaseLost, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.leases import Leases
+from ipfs_kit_py.storage.shm import SharedMemoryStore
 from test.storage.blocks import block, false_block
 
 MIB = 1 << 20
@@ -151,6 +152,15 @@ def read_leased(path: str, seed: str, rounds: str, span: str, size: str) -> None
                 right += sum(found)
                 false += found.count(False)
     tell(f"{right} {false} {lost}")
+
+
+def shared_memory(parent: str) -> None:
+    """Open a store in shared memory, tell where it is, and keep it until told to go on."""
+    with SharedMemoryStore(MIB, parent=Path(parent)) as store:
+        store.put_many([block(1, 5000)])
+        tell(str(store.path))
+        wait()
+    tell("closed")
 
 
 def hold_garbage(path: str) -> None:

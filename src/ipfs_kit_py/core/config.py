@@ -319,6 +319,33 @@ REPLICA_POLL_SECONDS, REPLICA_POLL_MAX_SECONDS = 0.5, 30.0  # between looks at o
 REPLICA_RETRY_SECONDS, REPLICA_RETRY_MAX_SECONDS = 5.0, 3600.0  # after a failure; doubles up to the longest
 MAX_RECORD_BYTES = 64 * KIB  # of metadata or state kept beside the blocks, for one CID
 
+# --- tiers: prefetch --------------------------------------------------------------------------------------------------
+
+PREFETCH_SHARE = 8  # blocks fetched ahead and not read yet take at most one part of so many of the memory tier
+PREFETCH_MAX_BYTES = 32 * MIB  # and this much: what a reader of 1 GB/s takes in 30 ms
+PREFETCH_MIN_BYTES = 1 * MIB  # and may take this much: four blocks of the usual size
+PREFETCH_BATCH = 32  # blocks of one request: enough for one round trip, few enough to be given up
+PREFETCH_WINDOW_MIN, PREFETCH_WINDOW_MAX = 2, 64  # blocks that one predictor looks ahead; a right guess adds one
+PREFETCH_CANDIDATES = 256  # guesses that wait for their fetch; the oldest go
+PREFETCH_PENDING = 4096  # guesses not settled yet, 200 bytes each
+PREFETCH_HORIZON = 256  # reads of other blocks after which a guess was wrong
+PREFETCH_SECONDS = 60.0  # after which it was wrong too
+PREFETCH_RECENT = 4096  # blocks read lately, which need not be fetched
+PREFETCH_PROVEN = 4  # guesses looked at before a predictor may begin
+PREFETCH_LEAST_PRECISION = 0.25  # three useless blocks for one of use are too many, however slow a miss is
+PREFETCH_LINKS = 65_536  # links of nodes that were read: about 20 MB
+PREFETCH_NODE_LINKS = 8192  # of them of one node
+PREFETCH_SEQUENCES = 8192  # blocks whose followers are counted, about 600 bytes each
+PREFETCH_CHAIN = 8  # followers of followers that are guessed at once
+PREFETCH_CONFIDENCE = 0.5  # of the uses of a block, in which another came with it: then it is guessed
+PREFETCH_AFFINITY_ROOTS = 2048  # roots whose company is counted, about 1.5 KB each
+PREFETCH_AFFINE = 8  # others counted for one root
+PREFETCH_TOGETHER = 8  # roots read one after another that count as read together
+PREFETCH_AFFINITY_SECONDS = 30.0  # within so long
+PREFETCH_STREAMS = 256  # readers whose last block is remembered
+PREFETCH_OBSERVED = 1024  # reads that wait to be looked at, each holding its block's links; the oldest go
+PREFETCH_STUCK_SECONDS = 30.0  # a read that waits for longer waits for what nobody has: it holds up nothing
+
 # --- tiers: shared memory ---------------------------------------------------------------------------------------------
 
 LEASE_SECONDS = 30.0  # that a lease lasts unless another time is asked for
