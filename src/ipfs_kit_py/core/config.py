@@ -311,6 +311,7 @@ BREAKER_FAILURES = 5  # in a row, after which a source is left alone
 BREAKER_BASE_SECONDS, BREAKER_MAX_SECONDS = 1.0, 300.0  # the first pause and the longest; each failed trial doubles it
 BREAKER_LIE_SECONDS = 600.0  # pause of a source that gave a false block
 
+TRIM_SECONDS = 2.0  # between looks whether the cache is above its high water
 MEND_SECONDS = 30.0  # that one damaged block is looked for elsewhere
 MAX_TIER_NAME = 64  # characters of a remote tier's name: it is part of the keys of records
 REPLICA_CHECK_SECONDS = 3600.0  # between looks at a copy that is safe at a remote tier

@@ -4,6 +4,7 @@ blocks   multihash -> bytes
 meta     multihash -> number of the commit that put it, its place in that commit, its bytes
 state    "counts"  -> blocks, bytes, bytes ever freed
 order    commit and place -> multihash (fetched blocks only: oldest first)
+heat     see ``heat_store`` (with the fetched blocks, of all blocks)
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ipfs_kit_py.core.config import STORE_RECENT_KEYS
+from ipfs_kit_py.core.config import EVICT_LOOKS, EVICT_SAMPLE
 from ipfs_kit_py.storage.growth import GrowthGuard
+from ipfs_kit_py.storage.heat import heat_at, worth
+from ipfs_kit_py.storage.verified import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ipfs_kit_py.storage.environment import Environment
+    from ipfs_kit_py.storage.heat_store import HeatStore
     from ipfs_kit_py.storage.leases_guard import LeaseGuard
 
     Txn = lmdb.Transaction[memoryview]
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _META = Struct(">QII")
-_PASSED_OVER = 1024  # used blocks that one eviction may pass over, each of which it writes anew
+_IN_USE = 1.0  # heat above which a block that eviction passes over begins again as the youngest: of two uses lately
 _PLACE = Struct(">QI")
 _COUNTS = Struct(">QQQ")
 
@@ -41,27 +45,6 @@ class Counts(NamedTuple):
     freed: int = 0
 
 
-class Recent:
-    """Multihashes used lately, in two generations; the older one is forgotten when the younger is full."""
-
-    def __init__(self, size: int = STORE_RECENT_KEYS) -> None:
-        self._half = max(1, size // 2)
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
-
-    def add(self, key: bytes) -> None:
-        self._young.add(key)
-        if len(self._young) >= self._half:
-            self._young, self._old = set(), self._young
-
-    def take(self, key: bytes) -> bool:
-        """Whether the block was used since it was asked for the last time."""
-        found = key in self._young or key in self._old
-        self._young.discard(key)
-        self._old.discard(key)
-        return found
-
-
 class BlockTable:
     """Blocks of one environment; ``leases`` tells which of them are being read in place."""
 
@@ -69,6 +52,7 @@ class BlockTable:
         self.environment = environment
         self.guard = GrowthGuard(environment)
         self.leases = leases
+        self.verified = Verified()
         tables = environment.tables
         self._blocks, self._meta, self._state = tables["blocks"], tables["meta"], tables["state"]
 
@@ -94,9 +78,22 @@ class BlockTable:
     def _set_counts(self, txn: Txn, counts: Counts) -> None:
         txn.put(b"counts", _COUNTS.pack(*counts), db=self._state)
 
-    def get(self, txn: Txn, key: bytes) -> memoryview | None:
-        """The block in place, its pages touched."""
+    def peek(self, txn: Txn, key: bytes) -> memoryview | None:
+        """The block in place, whatever it is, its pages touched."""
         return txn.get(key, db=self._blocks)
+
+    def get(self, txn: Txn, key: bytes) -> memoryview | None:
+        """The block in place, its pages touched. Hashed when it is read for the first time since this process opened
+        the environment; a false one is none."""
+        data = txn.get(key, db=self._blocks)
+        if data is not None and not self.verified.check(key, data):
+            data.release()
+            return None
+        return data
+
+    def whole_size(self, txn: Txn, key: bytes) -> int | None:
+        """As ``size``, but ``None`` for a block that is known to be false."""
+        return None if key in self.verified.bad else self.size(txn, key)
 
     def size(self, txn: Txn, key: bytes) -> int | None:
         """Bytes of a block; its own pages are not touched."""
@@ -104,15 +101,19 @@ class BlockTable:
         return None if row is None else int(_META.unpack(row)[2])
 
     def put(self, txn: Txn, blocks: Sequence[tuple[bytes, Buffer, int]]) -> list[bytes]:
-        """Store blocks (multihash, bytes, size); those that are here count as put now. Returns the new ones."""
-        counts, number, fresh, added = self.counts(txn), txn.id(), [], 0
+        """Store blocks (multihash, bytes, size); those that are here count as put now. Returns the new ones,
+        and those that replaced false ones."""
+        counts, number, written, fresh, added = self.counts(txn), txn.id(), [], 0, 0
         for place, (key, data, size) in enumerate(blocks):
             if self._enter(txn, key, number, place, size):
-                txn.put(key, data, db=self._blocks)
-                fresh.append(key)
+                fresh += 1
                 added += size
-        self._set_counts(txn, Counts(counts.blocks + len(fresh), counts.bytes + added, counts.freed))
-        return fresh
+            elif key not in self.verified.bad:
+                continue
+            txn.put(key, data, db=self._blocks)
+            written.append(key)
+        self._set_counts(txn, Counts(counts.blocks + fresh, counts.bytes + added, counts.freed))
+        return written
 
     def touch(self, txn: Txn, keys: Sequence[bytes]) -> list[bytes]:
         """Count blocks as put now. Returns those that are not here."""
@@ -148,6 +149,7 @@ class BlockTable:
                 gone.append(key)
                 freed += size
         if gone:
+            self.verified.forget(gone)
             self._set_counts(txn, Counts(counts.blocks - len(gone), counts.bytes - freed, counts.freed + freed))
         return gone
 
@@ -162,12 +164,12 @@ class BlockTable:
 
 
 class FetchedTable(BlockTable):
-    """Blocks of the cache, which the oldest leave first unless they were used meanwhile."""
+    """Blocks of the cache, of which the coldest leave."""
 
-    def __init__(self, environment: Environment, leases: LeaseGuard) -> None:
+    def __init__(self, environment: Environment, leases: LeaseGuard, heat: HeatStore) -> None:
         super().__init__(environment, leases)
         self._order = environment.tables["order"]
-        self.recent = Recent()
+        self.heat = heat
 
     def _enter(self, txn: Txn, key: bytes, number: int, place: int, size: int) -> bool:
         row = txn.get(key, db=self._meta)
@@ -181,37 +183,59 @@ class FetchedTable(BlockTable):
         super()._remove(txn, key, number, place)
         txn.delete(_PLACE.pack(number, place), db=self._order)
 
-    def evict(self, txn: Txn, need: int, place: int, spare: Container[bytes] = ()) -> list[bytes]:
-        """Delete the oldest blocks until ``need`` bytes are free. Those in ``spare`` stay, and those used since they
-        came this far begin again as the youngest (the clock algorithm); their places are counted from ``place``.
-        Leased ones stay too, as long as there are others: then those leased longest ago lose their leases."""
+    def evict(
+        self, txn: Txn, need: int, place: int, spare: Container[bytes] = (), *, revoke: bool = True
+    ) -> list[bytes]:
+        """Delete blocks until ``need`` bytes are free, ``spare`` ones excepted.
+
+        Of the oldest, ``EVICT_SAMPLE`` times what is needed, those go that are worth least (see ``heat``). Of the
+        others those in use begin again as the youngest, so that the next eviction looks at others; their places are
+        counted from ``place``. Leased ones stay, as long as there are others: then, with ``revoke``, those leased
+        longest ago lose their leases.
+        """
+        if need <= 0:
+            return []
         leased = self.leases.held(txn.id())
+        sample = self._sample(txn, need, spare, leased)
         going: list[bytes] = []
-        used: list[tuple[bytes, int]] = []
-        with txn.cursor(self._order) as cursor:
-            for _place, value in cursor:
-                if need <= 0:
-                    break
-                key = bytes(value)
-                size = self.size(txn, key) or 0
-                if key in spare or key in leased:
-                    continue
-                if len(used) < _PASSED_OVER and self.recent.take(key):
-                    used.append((key, size))
-                else:
-                    going.append(key)
-                    need -= size
-        while need > 0 and used:
-            key, size = used.pop(0)
+        for at, (_worth, key, size, _heat) in enumerate(sample):
+            if need <= 0:
+                staying = sample[at:]
+                break
             going.append(key)
             need -= size
-        if need > 0 and leased:
+        else:
+            staying = []
+        if need > 0 and leased and revoke:
             going += self._revoke(txn, [key for key in leased if key not in spare], need)
         number = txn.id()
-        for key, size in used:
-            self._enter(txn, key, number, place, size)
-            place += 1
+        for _worth, key, size, heat in staying:
+            if heat > _IN_USE:
+                self._enter(txn, key, number, place, size)
+                place += 1
         return self._delete(txn, going, None, ())
+
+    def _sample(
+        self, txn: Txn, need: int, spare: Container[bytes], leased: Container[bytes]
+    ) -> list[tuple[float, bytes, int, float]]:
+        """The oldest blocks, sorted by what they are worth: that, multihash, bytes, heat."""
+        found: list[tuple[float, bytes, int, float]] = []
+        total, beyond, when = 0, 0, self.heat.when
+        with txn.cursor(self._order) as cursor:
+            for _place, value in cursor:
+                if total >= EVICT_SAMPLE * need or beyond == EVICT_LOOKS:
+                    break
+                beyond += total >= need
+                key = bytes(value)
+                if key in spare or key in leased:
+                    continue
+                size = self.size(txn, key) or 0
+                warmth = self.heat.find(txn, key)
+                heat = 0.0 if warmth is None else heat_at(warmth.score, when)
+                found.append((worth(warmth, size, when), key, size, heat))
+                total += size
+        found.sort(key=lambda row: row[0])
+        return found
 
     def _revoke(self, txn: Txn, leased: Sequence[bytes], need: int) -> list[bytes]:
         """Take leases away until their blocks make ``need`` bytes; returns those blocks."""

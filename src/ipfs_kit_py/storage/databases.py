@@ -23,6 +23,7 @@ from ipfs_kit_py.storage.base import Mark
 from ipfs_kit_py.storage.blocktable import BlockTable, FetchedTable
 from ipfs_kit_py.storage.environment import Environment
 from ipfs_kit_py.storage.format import check_format
+from ipfs_kit_py.storage.heat_store import HeatStore
 from ipfs_kit_py.storage.holds import Holds
 from ipfs_kit_py.storage.leases_guard import LeaseGuard, Stamps
 from ipfs_kit_py.storage.leases_layout import FETCHED, KEPT
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _KEPT_TABLES = ("blocks", "meta", "state", "pins", "records")
-_FETCHED_TABLES = ("blocks", "meta", "state", "order")
+_FETCHED_TABLES = ("blocks", "meta", "state", "order", "heat")
 _WRITEBACK_SECONDS = 40.0  # by then the kernel has written dirty pages on its own (dirty_expire_centisecs and a bit)
 
 _open: dict[Path, Databases] = {}
@@ -123,9 +124,9 @@ class Databases:
         self._stamps = stamps = self._open_stamps(alone)
         kept = self._open_kept(map_bytes)
         try:
-            self.fetched = FetchedTable(
-                self._open_fetched(fetched, alone, map_bytes), LeaseGuard(self.path / LEASES, stamps, FETCHED)
-            )
+            cache = self._open_fetched(fetched, alone, map_bytes)
+            self.heat = HeatStore(cache, self.writing_fetched)
+            self.fetched = FetchedTable(cache, LeaseGuard(self.path / LEASES, stamps, FETCHED), self.heat)
         except BaseException:
             kept.close()
             raise
@@ -190,6 +191,7 @@ class Databases:
         """Close both; the last process to leave makes the cache clean where that is quick."""
         with locked(self.path / "open.lock"):
             try:
+                self.heat.flush()
                 if self._dirty and self.recent.total() <= STORE_CLEAN_BYTES and self._presence.alone():
                     self._make_clean()
             finally:

@@ -4,13 +4,15 @@ a repo."""
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.config import MEMORY_ONLY_BYTES, SWEEP_BATCH
+from ipfs_kit_py.core.config import MEMORY_ONLY_BYTES, STORE_HIGH_WATER, SWEEP_BATCH
 from ipfs_kit_py.core.errors import NotFound, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.arc import AdaptiveReplacement
-from ipfs_kit_py.storage.base import Checked, Mark, StoreStatistics
+from ipfs_kit_py.storage.base import Checked, Mark, StoreStatistics, TierCounter, TierState, TierStatistics
+from ipfs_kit_py.storage.heat_store import MemoryHeat
 from ipfs_kit_py.storage.pins import MemoryPins
 from ipfs_kit_py.storage.records import MemoryRecords
 from ipfs_kit_py.storage.verify import check_block
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.core.cid import CID, Block
     from ipfs_kit_py.storage.arc import PolicyStatistics
+    from ipfs_kit_py.storage.heat_store import HeatBook
 
     Entry = tuple[bytes, int]  # data, number of the batch that put it
 
@@ -36,7 +39,9 @@ class MemoryStore:
         self.quota = quota
         self.pins = MemoryPins()
         self.records = MemoryRecords()
+        self.heat: HeatBook = MemoryHeat()
         self._evict = evict
+        self._counter = TierCounter()
         self._lock = threading.Lock()
         self._kept: dict[bytes, Entry] = {}
         self._fetched: dict[bytes, Entry] = {}
@@ -45,7 +50,7 @@ class MemoryStore:
         self._batch = 0
         self._holds: dict[object, int] = {}
         self._closed = False
-        self._hits = self._misses = self._evicted = self._refused = self._views = 0
+        self._evicted = self._refused = self._views = 0
 
     def _check(self) -> None:
         if self._closed:
@@ -56,16 +61,22 @@ class MemoryStore:
         if entry is None:
             entry = self._fetched.get(key)
             if entry is None:
-                self._misses += 1
                 return None
             self._policy.reuse(key)
-        self._hits += 1
         return entry[0]
 
     def get_many(self, cids: Sequence[CID]) -> list[bytes | None]:
+        begun = time.perf_counter()
+        keys = [cid.multihash for cid in cids]
         with self._lock:
             self._check()
-            return [self._find(cid.multihash) for cid in cids]
+            found = [self._find(key) for key in keys]
+            here = [key for key, data in zip(keys, found, strict=True) if data is not None]
+            size = sum([len(data) for data in found if data is not None])
+            self._counter.add(len(keys), len(keys) - len(here), size, time.perf_counter() - begun)
+        if here:
+            self.heat.on_access(here)
+        return found
 
     def has_many(self, cids: Sequence[CID]) -> list[bool]:
         return [size is not None for size in self.sizes(cids)]
@@ -218,9 +229,19 @@ class MemoryStore:
         with self._lock:
             return StoreStatistics(
                 kept_blocks=len(self._kept), kept_bytes=self._kept_bytes, fetched_blocks=len(self._fetched),
-                fetched_bytes=self._policy.used, file_bytes=0, quota=self.quota, hits=self._hits,
-                misses=self._misses, evicted=self._evicted, refused=self._refused, open_views=self._views,
+                fetched_bytes=self._policy.used, file_bytes=0, quota=self.quota,
+                hits=self._counter.hits, misses=self._counter.misses, evicted=self._evicted,
+                refused=self._refused, open_views=self._views,
             )  # fmt: skip
+
+    def trim(self) -> int:
+        """There is nothing to do: whatever is put makes room by itself."""
+        return 0
+
+    def tiers(self) -> list[TierStatistics]:
+        found = self.statistics()
+        state = TierState.FULL if found.bytes > STORE_HIGH_WATER * self.quota else TierState.OPEN
+        return [self._counter.statistics("memory", found, TierState.CLOSED if self._closed else state)]
 
     def policy(self) -> PolicyStatistics:
         """Numbers of what decides which fetched blocks stay."""

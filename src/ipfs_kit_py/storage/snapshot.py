@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_kit_py.storage.blocktable import BlockTable
@@ -42,9 +43,7 @@ class Snapshot:
         if missing:
             txn = self._begin(fetched)
             for at in missing:
-                found[at] = value = get(fetched, txn, keys[at])
-                if value is not None:
-                    fetched.recent.add(keys[at])
+                found[at] = get(fetched, txn, keys[at])
             missing = [at for at in missing if found[at] is None]
         if missing:
             newest = self._begin(kept, again=True)
@@ -82,31 +81,38 @@ class Snapshot:
 
 
 class View:
-    """Blocks in place: entering finds them and touches their pages, leaving ends them; each on any thread."""
+    """Blocks in place: entering finds them and touches their pages, leaving ends them; each on any thread. ``done`` is
+    told how many were asked for, how many missed, the bytes of the others, and the seconds that it took."""
 
-    def __init__(self, databases: Databases, keys: Sequence[bytes], done: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, databases: Databases, keys: Sequence[bytes], done: Callable[[int, int, int, float], None]
+    ) -> None:
         self._keys = keys
         self._done = done
+        self._heat = databases.fetched.heat
         self._snapshot = Snapshot(databases)
         self._views: list[memoryview | None] = []
 
     def __enter__(self) -> list[memoryview | None]:
+        begun = time.perf_counter()
         try:
             self._views = self._snapshot.find(self._keys, BlockTable.get)
         except BaseException:
             self._snapshot.close()
             raise
-        missed = self._views.count(None)
-        self._done(len(self._views) - missed, missed)
+        size = sum([view.nbytes for view in self._views if view is not None])
+        self._done(len(self._views), self._views.count(None), size, time.perf_counter() - begun)
         return list(self._views)
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         views, self._views = self._views, []
+        used = [key for key, view in zip(self._keys, views, strict=False) if view is not None]
         try:
             for view in views:
                 if view is not None:
                     view.release()
         finally:
             self._snapshot.close()
+        self._heat.on_access(used)  # may write, which the snapshot would hold up

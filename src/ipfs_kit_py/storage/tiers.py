@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ipfs_kit_py.core.cid import CID
-    from ipfs_kit_py.storage.base import Checked, LocalStore, Mark, StoreStatistics
+    from ipfs_kit_py.storage.base import Checked, LocalStore, Mark, StoreStatistics, TierStatistics
+    from ipfs_kit_py.storage.heat_store import HeatBook
     from ipfs_kit_py.storage.memory import MemoryStore
     from ipfs_kit_py.storage.pins import Pins
     from ipfs_kit_py.storage.records import Records
@@ -34,6 +35,7 @@ class TieredStore:
     def __init__(self, memory: MemoryStore, below: LocalStore, *, hot_bytes: int = HOT_BLOCK_BYTES) -> None:
         self.memory = memory
         self.below = below
+        memory.heat = below.heat
         self._hot_bytes = hot_bytes
 
     @property
@@ -43,6 +45,10 @@ class TieredStore:
     @property
     def records(self) -> Records:
         return self.below.records
+
+    @property
+    def heat(self) -> HeatBook:
+        return self.below.heat
 
     def _find(
         self,
@@ -149,6 +155,12 @@ class TieredStore:
         """Those of ``below``, with the hits in memory added; ``memory.statistics()`` has the rest."""
         found = self.below.statistics()
         return replace(found, hits=found.hits + self.memory.statistics().hits)
+
+    def trim(self) -> int:
+        return self.below.trim()
+
+    def tiers(self) -> list[TierStatistics]:
+        return [*self.memory.tiers(), *self.below.tiers()]
 
     def close(self) -> None:
         self.memory.close()
