@@ -125,3 +125,13 @@ def test_the_numbers() -> None:
     ):
         assert words in text
     assert LEASE_POLL_SECONDS == 0.0005, "half a millisecond"
+
+
+def test_the_example(folder: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert found is not None
+    code = found.group(1).replace('Path("~/.ipfs-kit/blocks").expanduser()', "folder")
+    code = code.replace("bafk...", str(block(1, 5000).cid)).replace("...  #", "read.extend(map(bytes, views))  #")
+    read: list[bytes] = []
+    exec(code, {"folder": folder, "read": read})
+    assert read == [block(1, 5000).data]
