@@ -60,15 +60,19 @@ class CarReader:
 
     def feed(self, data: Buffer) -> list[Block]:
         """Take the archive's next bytes; the blocks that are complete with them, in order."""
+        blocks: list[Block] = []
+        self.feed_into(data, blocks)
+        return blocks
+
+    def feed_into(self, data: Buffer, blocks: list[Block]) -> None:
+        """``feed``, adding to a list: what stands in front of a failure is there even though this raises."""
         if self._failure:
             raise InvalidBlock(self._failure)
         if self._over:
-            return []
+            return
         self._buffer += data
-        blocks: list[Block] = []
         while self._advance(blocks):
             pass
-        return blocks
 
     def close(self) -> Header:
         """The archive has ended; what it said of itself. ``InvalidBlock`` where it ended too early or is malformed."""

@@ -64,29 +64,36 @@ class Archive:
         return []
 
     def _sift(self, data: bytes | bytearray) -> list[Block]:
+        sections: list[Block] = []
         found: list[Block] = []
+        malformed: IPFSKitError | None = None
         try:
-            for block in self._reader.feed(data):
-                if memoryview(block.data).nbytes > self._most:
-                    raise BackendError(f"{self.source}: block {block.cid} has over {self._most} bytes")
-                if not block.cid.verify(block.data):
-                    raise HashMismatch(
-                        f"{self.source}: the bytes of block {block.cid} have another hash",
-                        peer=self.source,
-                        expected=block.cid,
-                    )
-                found += self.intake.push(block)
+            self._reader.feed_into(data, sections)
         except InvalidBlock as error:
-            self._failure = self._malformed(error, data)
+            malformed = self._malformed(error, data)
+        try:
+            for block in sections:
+                self._check(block)
+                found += self.intake.push(block)
         except IPFSKitError as error:
             self._failure = error
-        if self._failure is None and self.intake.is_flooded:
-            self._failure = BackendError(f"{self.source}: sends mostly blocks that are not of the DAG asked for")
+        else:
+            self._failure = malformed
+            if malformed is None and self.intake.is_flooded:
+                self._failure = BackendError(f"{self.source}: sends mostly blocks that are not of the DAG asked for")
         return found
 
-    def _malformed(self, error: InvalidBlock, data: bytes | bytearray) -> IPFSKitError:
-        if not str(error).startswith("CAR: "):
-            return error
+    def _check(self, block: Block) -> None:
+        if memoryview(block.data).nbytes > self._most:
+            raise BackendError(f"{self.source}: block {block.cid} has over {self._most} bytes")
+        if not block.cid.verify(block.data):
+            raise HashMismatch(
+                f"{self.source}: the bytes of block {block.cid} have another hash",
+                peer=self.source,
+                expected=block.cid,
+            )
+
+    def _malformed(self, error: InvalidBlock, data: bytes | bytearray) -> BackendError:
         if _TRUNCATED in data:
             return Truncated(f"{self.source}: the archive lacks blocks, as its last words say")
         return BackendError(f"{self.source}: {error}")

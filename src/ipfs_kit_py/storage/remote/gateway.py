@@ -182,6 +182,8 @@ class GatewayTier:
                 gateway.delivered(archive.intake.passed, archive.intake.taken)
             if isinstance(error, LocalError):
                 raise error  # the DAG itself cannot be read
+            if error is None and not archive.intake.done:
+                error = Transient(f"{gateway.url}: an archive ended early")
             if error is not None:
                 gateway.failed(error)
 
