@@ -144,6 +144,29 @@ def test_promotion_and_demotion_move_between_memory_and_disk(tmp_path: Path, fil
             cache.demote(file_cid)
 
 
+def test_what_is_read_is_warm_and_the_cache_is_emptied_of_all_that_is_not_pinned(
+    settings: dict[str, Any], file_cid: str
+) -> None:
+    with TieredCacheManager(settings) as cache:
+        cache.put(file_cid, DATA)
+        cache.put(raw(b"kept"), b"kept")
+        cache.pin(raw(b"kept"))
+        for _ in range(5):
+            cache.get(file_cid)
+        assert cache.heat(file_cid) > cache.heat(raw(b"kept"))
+        assert cache.heat(raw(b"never")) == 0
+        node, thread = cache._node, cache._thread
+        warmest = thread.call(node.warmest, 4)
+        assert CID.parse(file_cid).multihash in {cid.multihash for cid, _heat in warmest}
+        assert thread.call(node.cache_gc) == (0, 0)
+        blocks, size = thread.call(lambda: node.cache_gc(everything=True))
+        assert blocks >= 4
+        assert size > len(DATA)
+        assert not cache.contains(file_cid)
+        assert cache.get(raw(b"kept")) == b"kept"
+        assert [tier["name"] for tier in cache.get_stats()["tiers"]][0] == "memory"
+
+
 def test_false_content_is_refused_and_nothing_of_it_kept(settings: dict[str, Any], file_cid: str) -> None:
     with TieredCacheManager(settings) as cache:
         with pytest.raises(HashMismatch):

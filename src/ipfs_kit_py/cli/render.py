@@ -173,7 +173,7 @@ def _replica(_rendering: Rendering, row: dict[str, Any]) -> None:
 
 def _tiers(_rendering: Rendering, row: dict[str, Any]) -> None:
     columns = ["tier", "state", "blocks", "bytes", "hits", "misses", "failed", "p50 ms", "p99 ms"]
-    rows = [columns, *map(_tier_line, [*row.get("tiers", ()), *row["sources"]])]
+    rows = [columns, *map(_tier_line, [*row["tiers"], *row["sources"]])]
     widths = [max(len(line[at]) for line in rows) for at in range(len(columns))]
     for line in rows:
         say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

@@ -226,6 +226,7 @@ API_PROGRESS_BYTES = 64 * KIB  # a stream that brings less in the time of one re
 API_UPLOAD_FLOOR = 64 * KIB  # bytes a second: an upload slower than that, repetitions included, is given up
 API_UPLOAD_CHUNK = 256 * KIB  # bytes read from the disk at a time for an upload
 PIN_PAGE = 1000  # pins asked for at once: the specification's own limit
+PIN_LIST_BYTES = 128 * MIB  # one JSON answer with all pins of a service that cannot page
 PIN_MAX_PAGES = 100  # of one listing: 100,000 pins are about 100 MB
 PIN_MAX_DELEGATES = 20  # addresses taken from one answer: the specification's own limit
 PIN_MAX_NAME = 255  # characters of a pin's name: the specification's own limit

@@ -18,10 +18,11 @@ from ipfs_kit_py.core.config import (
     BOOTSTRAP_RETRY_MAX_SECONDS,
     BOOTSTRAP_RETRY_SECONDS,
     MEMORY_ONLY_BYTES,
+    TRIM_SECONDS,
     NodeConfig,
     tier_name,
 )
-from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NodeDied
+from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NodeDied, NotRunning, StorageError
 from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
@@ -154,7 +155,7 @@ async def _wire(
         await services.start(exchange.run)
     if not tiers:
         return Node(config, key, BlockSource(store, exchange), store, services, network=swarm, exchange=exchange)
-    misses = Misses(store, exchange, tiers, random.Random())
+    misses = Misses(store, exchange, tiers, random.Random(), on_fetched=store.heat.on_fetched)
     await services.start(misses.run)
     source = BlockSource(store, misses)
     of_pins = _replicating(config, tiers)
@@ -169,6 +170,7 @@ def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
         services.start_soon(_stay_connected, node, address)
     if short:
         return
+    services.start_soon(_trim, node.store)
     if node.remote is not None:
         services.start_soon(node.remote.replicas.run)
 
@@ -217,6 +219,18 @@ def _open_tiers(config: NodeConfig, this: _ThisNode) -> list[RemoteTier]:
     specs = [{key: value for key, value in spec.items() if key != REPLICATE} for spec in config.tiers]
     context = TierContext(rng=random.Random(), folder=folder, origins=this.origins, connect=this.connect)
     return build_tiers(specs, context)
+
+
+async def _trim(store: LocalStore) -> None:
+    """Evict in the background, so that those who write seldom have to."""
+    while True:
+        await trio.sleep(TRIM_SECONDS)
+        try:
+            await trio.to_thread.run_sync(store.trim)
+        except NotRunning:
+            return
+        except StorageError as error:
+            logger.error("the cache cannot be trimmed: %s", error)
 
 
 async def _stay_connected(node: Node, address: str) -> None:

@@ -30,17 +30,19 @@ if TYPE_CHECKING:
     from ipfs_kit_py.net.swarm import Swarm, SwarmStatistics
     from ipfs_kit_py.node.base import Remote
     from ipfs_kit_py.node.messages import MessageHandler
-    from ipfs_kit_py.storage.base import LocalStore, StoreStatistics
+    from ipfs_kit_py.storage.base import LocalStore, StoreStatistics, TierStatistics
 
 
 @dataclass(frozen=True)
 class NodeStatistics:
-    """Counters of every service; ``None`` for those that a node without network has not got. ``sources`` are those
-    of missing blocks, peers first, ``replicas`` the copies at remote tiers; empty without tiers."""
+    """Counters of every service; ``None`` for those that a node without network has not got. ``tiers`` are those of
+    this machine, the fastest first; ``sources`` those of missing blocks, peers first, and ``replicas`` the copies at
+    remote tiers: both empty without remote tiers."""
 
     store: StoreStatistics
     network: SwarmStatistics | None
     exchange: BitswapStatistics | None
+    tiers: list[TierStatistics]
     sources: list[OriginStatistics]
     replicas: list[ReplicaStatistics]
 
@@ -89,6 +91,7 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
             store,
             None if self._swarm is None else self._swarm.statistics(),
             None if self._exchange is None else self._exchange.statistics(),
+            await trio.to_thread.run_sync(self._store.tiers),
             [] if self._remote is None else self._remote.misses.statistics(),
             [] if self._remote is None else await trio.to_thread.run_sync(self._remote.replicas.statistics),
         )

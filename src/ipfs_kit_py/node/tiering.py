@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from ipfs_kit_py.content import fetch as dags
+from ipfs_kit_py.core.cid import CID, RAW
 from ipfs_kit_py.core.errors import ConfigError, LocalError
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage.base import Mark
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from ipfs_kit_py.content.replicas import Replica, Replicas
-    from ipfs_kit_py.core.cid import CID
-    from ipfs_kit_py.storage.base import Mark
 
 MEMORY, DISK = "memory", "disk"
 _METADATA = b"metadata"
@@ -101,6 +101,36 @@ class TierVerbs(Services):
         mark = await trio.to_thread.run_sync(self._store.mark)
         blocks, size = await trio.to_thread.run_sync(self._remove_unpinned, root, mark)
         return Moved(root, blocks, size, "")
+
+    async def heat(self, path: str | CID) -> float:
+        """How warm content is: of its root, which each reader reads."""
+        return self._store.heat.heat_of((await self._root(path)).multihash)
+
+    async def heats(self, cids: Sequence[CID]) -> list[tuple[CID, float]]:
+        """How warm blocks are."""
+        found = await trio.to_thread.run_sync(lambda: [self._store.heat.heat_of(cid.multihash) for cid in cids])
+        return list(zip(cids, found, strict=True))
+
+    async def warmest(self, count: int) -> list[tuple[CID, float]]:
+        """The warmest blocks with their heat, as CIDs of raw blocks: the store does not know how they are read."""
+        found = await trio.to_thread.run_sync(self._store.heat.hottest, count)
+        return [(CID(1, RAW, multihash), heat) for multihash, heat in found]
+
+    async def cache_gc(self, *, everything: bool = False) -> tuple[int, int]:
+        """Evict the coldest cached blocks above the high water, or all that were not added or pinned here; how many
+        went, and their bytes."""
+        return await trio.to_thread.run_sync(self._evict_all if everything else self._evict)
+
+    def _evict(self) -> tuple[int, int]:
+        before = self._store.statistics().fetched_bytes
+        blocks = self._store.trim()
+        return blocks, max(0, before - self._store.statistics().fetched_bytes)
+
+    def _evict_all(self) -> tuple[int, int]:
+        before = self._store.statistics().fetched_bytes
+        now = self._store.mark()
+        blocks = sum(len(batch) for batch in self._store.sweep((), Mark(-1, now.fetched)))
+        return blocks, max(0, before - self._store.statistics().fetched_bytes)
 
     async def is_whole(self, cid: CID) -> bool:
         """Whether all of a DAG is in the store."""

@@ -212,8 +212,10 @@ class MemoryStore:
             gone = []
             with self._lock:
                 for key in names[start : start + SWEEP_BATCH]:
-                    entry = self._kept.get(key) or self._fetched.get(key)
-                    if entry is not None and entry[1] <= mark.kept and key not in reachable:
+                    entry = self._kept.get(key)
+                    until = mark.fetched if entry is None else mark.kept
+                    entry = entry or self._fetched.get(key)
+                    if entry is not None and entry[1] <= until and key not in reachable:
                         self._drop(key)
                         gone.append(key)
             if gone:
@@ -233,6 +235,10 @@ class MemoryStore:
                 hits=self._counter.hits, misses=self._counter.misses, evicted=self._evicted,
                 refused=self._refused, open_views=self._views,
             )  # fmt: skip
+
+    def use_heat(self, heat: HeatBook) -> None:
+        """Count uses there from now on: with those of the tier below."""
+        self.heat = heat
 
     def trim(self) -> int:
         """There is nothing to do: whatever is put makes room by itself."""

@@ -69,11 +69,13 @@ class Flight:
         self.cid = cid
         self.callers: set[Caller] = set()
         self.scope = trio.CancelScope()
+        self.begun = trio.current_time()
 
 
 class Arrival(NamedTuple):
-    """A block that a request brought, not yet checked; ``settled`` when it is stored or refused."""
+    """A block that a request brought in so many seconds, not yet checked; ``settled`` when it is stored or refused."""
 
     flight: Flight
     block: Block
+    seconds: float
     settled: trio.Event

@@ -25,7 +25,7 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, IPFSKitError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     from trio import TaskStatus
 
@@ -40,7 +40,8 @@ TIMER_GRAIN = 0.002  # seconds; deadlines closer together than this are met toge
 
 
 class Misses:
-    """Fetches what is not in ``store``. ``exchange`` (peers) may be ``None``; ``tiers`` need ``get``. ``run`` it."""
+    """Fetches what is not in ``store``. ``exchange`` (peers) may be ``None``; the ``tiers`` with ``get`` are asked.
+    ``on_fetched(multihashes, seconds)`` is told on a thread what blocks of tiers took to come. ``run`` it."""
 
     def __init__(
         self,
@@ -50,9 +51,11 @@ class Misses:
         rng: Chance,
         *,
         requests: int = MISS_TIER_REQUESTS,
+        on_fetched: Callable[[Sequence[bytes], float], None] | None = None,
     ) -> None:
         self._store = store
         self._exchange = exchange
+        self._on_fetched = on_fetched
         self._tiers = {
             Origin(tier.name, rng, limit=requests, prior=MISS_PRIOR_SECONDS): tier
             for tier in tiers
@@ -203,7 +206,7 @@ class Misses:
         try:
             with flight.scope, trio.fail_after(MISS_TIER_SECONDS):
                 data = await self._tiers[origin].get(cid)
-                arrival = Arrival(flight, Block(cid, data), trio.Event())
+                arrival = Arrival(flight, Block(cid, data), trio.current_time() - flight.begun, trio.Event())
                 self._arrived.append(arrival)
                 self._arrival.set()
                 await arrival.settled.wait()
@@ -306,6 +309,9 @@ class Misses:
         good = [arrival for arrival in batch if arrival.block.cid.verify(arrival.block.data)]
         if good:
             self._store.put_many([arrival.block for arrival in good])
+        if self._on_fetched is not None:
+            for arrival in good:
+                self._on_fetched([arrival.block.cid.multihash], arrival.seconds)
         return good
 
     def _lied(self, arrival: Arrival) -> None:
