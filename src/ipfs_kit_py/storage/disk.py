@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID, Block
     from ipfs_kit_py.storage.base import Checked, Mark, TierStatistics
     from ipfs_kit_py.storage.blocktable import Txn
-    from ipfs_kit_py.storage.heat_store import HeatStore
+    from ipfs_kit_py.storage.heat_store import HeatBook
 
     Row = tuple[bytes, Buffer, int]  # multihash, bytes, their number
 
@@ -78,6 +78,7 @@ class DiskStore:
         self._lock = threading.Lock()
         self._evicted = self._refused = 0
         self._counter = TierCounter()
+        self._heat: HeatBook | None = None
         self._databases: Databases | None = acquire(path, map_bytes or max(STORE_MAP_BYTES, 2 * quota))
         self.pins = DiskPins(lambda: self._use().kept.environment, self._acknowledge)
         self.records = DiskRecords(lambda: self._use().kept.environment, self._acknowledge)
@@ -105,7 +106,7 @@ class DiskStore:
             return snapshot.find(keys, BlockTable.whole_size)
 
     def view(self, cids: Sequence[CID]) -> View:
-        return View(self._use(), [cid.multihash for cid in cids], self._counter.add)
+        return View(self._use(), [cid.multihash for cid in cids], self._counter.add, self.heat)
 
     def keys(self) -> Iterator[bytes]:
         """A block that is made a kept one meanwhile may come twice; none is left out."""
@@ -124,8 +125,12 @@ class DiskStore:
             return [key for key in keys if kept.size(txn, key) is None]
 
     @property
-    def heat(self) -> HeatStore:
-        return self._use().heat
+    def heat(self) -> HeatBook:
+        return self._heat or self._use().heat
+
+    def use_heat(self, heat: HeatBook) -> None:
+        """Count uses there from now on, as a memory tier does: with those of the tier below."""
+        self._heat = heat
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.storage.blocktable import Txn
     from ipfs_kit_py.storage.databases import Databases
+    from ipfs_kit_py.storage.heat_store import HeatBook
 
 T = TypeVar("T")
 
@@ -82,14 +83,19 @@ class Snapshot:
 
 class View:
     """Blocks in place: entering finds them and touches their pages, leaving ends them; each on any thread. ``done`` is
-    told how many were asked for, how many missed, the bytes of the others, and the seconds that it took."""
+    told how many were asked for, how many missed, the bytes of the others, and the seconds that it took;
+    ``heat`` which were used."""
 
     def __init__(
-        self, databases: Databases, keys: Sequence[bytes], done: Callable[[int, int, int, float], None]
+        self,
+        databases: Databases,
+        keys: Sequence[bytes],
+        done: Callable[[int, int, int, float], None],
+        heat: HeatBook,
     ) -> None:
         self._keys = keys
         self._done = done
-        self._heat = databases.fetched.heat
+        self._heat = heat
         self._snapshot = Snapshot(databases)
         self._views: list[memoryview | None] = []
 

@@ -35,7 +35,7 @@ class TieredStore:
     def __init__(self, memory: MemoryStore, below: LocalStore, *, hot_bytes: int = HOT_BLOCK_BYTES) -> None:
         self.memory = memory
         self.below = below
-        memory.heat = below.heat
+        memory.use_heat(below.heat)
         self._hot_bytes = hot_bytes
 
     @property
