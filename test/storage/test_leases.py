@@ -14,6 +14,7 @@ import pytest
 from ipfs_kit_py.core.config import LEASE_KEYS, LEASE_MAX_FILES, LEASE_MAX_SECONDS
 from ipfs_kit_py.core.errors import BlockLeased, LeaseLost, LocalError, NotRunning
 from ipfs_kit_py.storage import leases_layout as layout
+from ipfs_kit_py.storage.base import Problem
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.leases import LeaseFile, Leases
 from test.storage.blocks import block
@@ -204,6 +205,20 @@ def test_eviction_takes_the_oldest_lease_where_all_is_leased(store: DiskStore, l
         newer.check()
         with pytest.raises(LeaseLost, match="had to go"):
             older.__exit__(None, None, None)
+
+
+def test_a_false_block_is_mended_under_a_lease(store: DiskStore, leases: Leases) -> None:
+    """Its reader finds out; what it reads was false anyway."""
+    store.put_many([FIRST, SECOND], kept=True)
+    kept = store._use().kept
+    with leases.lease([SECOND.cid]):
+        lease = leases.lease([FIRST.cid])
+        lease.__enter__()
+        kept.verified.forget([FIRST.cid.multihash])
+        kept.verified.judge(FIRST.cid.multihash, Problem.CORRUPT)
+        store.put_many([FIRST], kept=True)
+        with pytest.raises(LeaseLost, match="had to go"):
+            lease.__exit__(None, None, None)
 
 
 # --- what readers can do wrong ----------------------------------------------------------------------------------------

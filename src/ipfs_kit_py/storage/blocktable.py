@@ -110,6 +110,9 @@ class BlockTable:
                 added += size
             elif key not in self.verified.bad:
                 continue
+            else:  # who reads the false one in place learns that it goes
+                self.leases.held(number)
+                self.leases.revoke((key,))
             txn.put(key, data, db=self._blocks)
             written.append(key)
         self._set_counts(txn, Counts(counts.blocks + fresh, counts.bytes + added, counts.freed))

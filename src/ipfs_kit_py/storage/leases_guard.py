@@ -21,7 +21,7 @@ from ipfs_kit_py.core.errors import BackendError
 from ipfs_kit_py.storage import leases_layout as layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -82,18 +82,21 @@ class LeaseGuard:
         self._stamps = stamps
         self._which = which
         self._files: dict[str, _File] = {}
+        self._leased: dict[bytes, int] | None = {}  # None: to be put together anew
 
-    def held(self, number: int) -> dict[bytes, int]:
+    def held(self, number: int) -> Mapping[bytes, int]:
         """The multihashes of leased blocks, which the write transaction ``number`` leaves alone, each with when it was
         last leased in nanoseconds; those leased longest ago come first. Call it before anything is deleted."""
         self._stamps[self._which] = number
         self._read()
-        found: dict[bytes, int] = {}
-        for file in sorted(self._files.values(), key=lambda file: file.content.since):
-            for key in file.content.keys:
-                found.pop(key, None)
-                found[key] = file.content.since
-        return found
+        if self._leased is None:
+            leased: dict[bytes, int] = {}
+            for file in sorted(self._files.values(), key=lambda file: file.content.since):
+                for key in file.content.keys:
+                    leased.pop(key, None)
+                    leased[key] = file.content.since
+            self._leased = leased
+        return self._leased
 
     def revoke(self, keys: Iterable[bytes]) -> None:
         """Take away the leases that ``held`` has just told of on any of these blocks; only then delete them. Their
@@ -103,8 +106,12 @@ class LeaseGuard:
             if not going.isdisjoint(file.content.keys):
                 self._take(name)
 
+    def _forget(self, name: str) -> _File:
+        self._leased = None
+        return self._files.pop(name)
+
     def _take(self, name: str) -> None:
-        file = self._files.pop(name)
+        file = self._forget(name)
         os.pwrite(file.fd, layout.REVOKED.pack(1), layout.REVOKED_AT)
         os.close(file.fd)
         (self._folder / name).unlink(missing_ok=True)
@@ -118,7 +125,7 @@ class LeaseGuard:
             inodes = {}
         for name, file in list(self._files.items()):
             if inodes.get(name) != file.inode:
-                os.close(self._files.pop(name).fd)
+                os.close(self._forget(name).fd)
         now = layout.now_ns()
         for name in inodes:
             self._look(name, now)
@@ -137,6 +144,7 @@ class LeaseGuard:
             if file is None:
                 return
             self._files[name] = file
+            self._leased = None
         if file.content.until <= now or not _alive(file.fd):
             self._take(name)
 
@@ -157,8 +165,8 @@ class LeaseGuard:
 
     def close(self) -> None:
         """Let go of the files."""
-        while self._files:
-            os.close(self._files.popitem()[1].fd)
+        for name in list(self._files):
+            os.close(self._forget(name).fd)
 
     def __repr__(self) -> str:
         return f"<LeaseGuard {self._folder} leases={len(self._files)}>"
