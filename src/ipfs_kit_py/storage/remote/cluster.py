@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ipfs_kit_py.core.config import CLUSTER_MAX_PEERS, POLL_MAX_SECONDS, POLL_SECONDS
+from ipfs_kit_py.core.config import POLL_MAX_SECONDS, POLL_SECONDS
 from ipfs_kit_py.core.errors import BackendError, ConfigError, IPFSKitError, NotFound, NotSupported
 from ipfs_kit_py.storage.remote.archive_body import ArchiveBody
 from ipfs_kit_py.storage.remote.base import Health, Status, retried
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.storage.remote.cluster_answers import Allocation, PinMap
     from ipfs_kit_py.storage.remote.cluster_api import ClusterApi
 
-_PENDING = ("pinning", "pin_queued", "queued")
-_GONE = frozenset({"unpinned", "unpinning", "unpin_queued", "unpin_error", "undefined", ""})
+# What goes on; a peer that was allotted a pin calls it unpinned until word of it has come there.
+_PENDING = ("pinning", "pin_queued", "queued", "unpinned", "unpinning", "unpin_queued")
 _NO_WORD = "no answer"
 
 
@@ -166,10 +166,8 @@ class ClusterTier:
         for state in _PENDING:
             if states[state]:
                 return state
-        wrong = [state for state, _count in states.most_common(CLUSTER_MAX_PEERS) if state not in ("pinned", *_GONE)]
-        if wrong:
-            return wrong[0]
-        return "degraded" if states["pinned"] else "unpinned"
+        wrong = [state for state, _count in states.most_common() if state != "pinned"]
+        return wrong[0] if wrong else _NO_WORD
 
     # --- itself -------------------------------------------------------------------------------------------------------
     async def health(self) -> Health:

@@ -18,8 +18,10 @@ import trio
 from ipfs_kit_py.core import multiaddr
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.config import (
+    API_ANSWER_BYTES,
     API_ERROR_CHARS,
     API_SECONDS,
+    PIN_LIST_BYTES,
     PIN_MAX_DELEGATES,
     PIN_MAX_NAME,
     PIN_MAX_PAGES,
@@ -171,28 +173,41 @@ class PinningTier:
         return await self.pins(cids=sorted(names))
 
     async def pins(self, *, cids: Sequence[str] = (), states: Sequence[str] = STATES) -> list[PinRequest]:
-        """All pins that match, newest first; ``BackendError`` where the listing never ends."""
+        """All pins that match; ``BackendError`` where the listing never ends.
+
+        Pages are as the specification wants them, the newest pins first. IPFS Cluster lists in no order, so that a page
+        by time skips some, but gives as many as are asked for: where the pages have fewer than there are, one request
+        asks for all.
+        """
         query = {"limit": str(PIN_PAGE), "status": ",".join(states)}
         if cids:
             query["cid"] = ",".join(cids)
         wanted = {CID.parse(cid).multihash for cid in cids}
+        first, most = dict(query), 0
         found: dict[str, PinRequest] = {}
         for _page in range(PIN_MAX_PAGES):
             page, total = await self._page(query)
+            most = max(most, total)
             new = [row for row in page if row.request not in found]
             found.update((row.request, row) for row in new)
             if not new or total <= len(page):
-                return [row for row in found.values() if not wanted or row.cid.multihash in wanted]
+                break
             query["before"] = min(row.created for row in new)
-        raise BackendError(f"{self._name}: the listing of pins goes on after {PIN_MAX_PAGES} pages")
+        else:
+            raise BackendError(f"{self._name}: the listing of pins goes on after {PIN_MAX_PAGES} pages")
+        if len(found) < most <= PIN_PAGE * PIN_MAX_PAGES:
+            page, _total = await self._page({**first, "limit": str(most)}, most)
+            found.update((row.request, row) for row in page)
+        return [row for row in found.values() if not wanted or row.cid.multihash in wanted]
 
-    async def _page(self, query: Mapping[str, str]) -> tuple[list[PinRequest], int]:
+    async def _page(self, query: Mapping[str, str], most: int = PIN_PAGE) -> tuple[list[PinRequest], int]:
         """One page, and how many there are from it on."""
-        answer = await self._api.call("GET", "pins", params=query)
+        limit = API_ANSWER_BYTES if most <= PIN_PAGE else PIN_LIST_BYTES
+        answer = await self._api.call("GET", "pins", params=query, limit=limit)
         value = answer.json_map()
         rows = as_type(value.get("results"), list, answer.what)
         total = as_type(value.get("count"), int, answer.what)
-        return [_request(row, answer.what) for row in rows[:PIN_PAGE]], total
+        return [_request(row, answer.what) for row in rows[:most]], total
 
     async def _ask(self, root: CID, label: str) -> PinRequest:
         value: dict[str, Any] = {"cid": str(root)}
