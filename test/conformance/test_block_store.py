@@ -35,7 +35,7 @@ def block(number: int, size: int = 1000) -> Block:
     return Block(CID.of(data), data)
 
 
-@pytest.fixture(params=["memory", "disk", "shared", "tiered"])
+@pytest.fixture(params=["memory", "disk", "shared", "tiered", "tiered over shared"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     opened: list[LocalStore] = []
 
@@ -48,7 +48,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         elif request.param == "shared":
             store = SharedMemoryStore(quota)
         else:
-            store = TieredStore(MemoryStore(4000), DiskStore(tmp_path / str(len(opened)), quota=quota), hot_bytes=1500)
+            memory = MemoryStore(4000) if request.param == "tiered" else SharedMemoryStore(4000)
+            store = TieredStore(memory, DiskStore(tmp_path / str(len(opened)), quota=quota), hot_bytes=1500)
         opened.append(store)
         return store
 

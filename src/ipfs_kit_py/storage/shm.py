@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from ipfs_kit_py.storage.disk import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ipfs_kit_py.storage.base import TierStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +130,9 @@ class SharedMemoryStore(DiskStore):
             if here:
                 gone.update(self._delete(table, here))
         return len(gone)
+
+    def tiers(self) -> list[TierStatistics]:
+        return [replace(found, name="memory") for found in super().tiers()]
 
     def close(self) -> None:
         """Close and remove the folder; views that are open stay valid until they end."""

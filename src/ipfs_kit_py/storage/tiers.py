@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.storage.memory import MemoryStore
     from ipfs_kit_py.storage.pins import Pins
     from ipfs_kit_py.storage.records import Records
+    from ipfs_kit_py.storage.shm import SharedMemoryStore
 
 T = TypeVar("T")
 
@@ -32,7 +33,9 @@ class TieredStore:
     Pins, marks and all else are those of ``below``. Closing closes both.
     """
 
-    def __init__(self, memory: MemoryStore, below: LocalStore, *, hot_bytes: int = HOT_BLOCK_BYTES) -> None:
+    def __init__(
+        self, memory: MemoryStore | SharedMemoryStore, below: LocalStore, *, hot_bytes: int = HOT_BLOCK_BYTES
+    ) -> None:
         self.memory = memory
         self.below = below
         memory.use_heat(below.heat)
