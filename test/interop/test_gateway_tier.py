@@ -16,6 +16,8 @@ from ipfs_kit_py.storage.remote.gateway import GatewayTier, configured_gateways
 from ipfs_kit_py.storage.remote.http import Http
 from test.peers import locate
 from test.peers.kubo import Kubo
+from test.peers.verified_fetch import VerifiedFetch
+from test.remote.archives import archive
 from test.remote.dags import block, tree
 from test.remote.server import Reply, Request, cutting, serving
 
@@ -35,6 +37,17 @@ def served(tmp_path: Path) -> Iterator[Kubo]:
         pytest.skip(str(error))
     with Kubo(binary, tmp_path / "served", gateway=True, settings={"Gateway.NoFetch": True}) as kubo:
         yield kubo
+
+
+@pytest.fixture
+def fetched(tmp_path: Path) -> Iterator[VerifiedFetch]:
+    """A gateway that shares no code with Kubo's."""
+    try:
+        node, installed = locate.verified_fetch()
+    except locate.PeerMissing as error:
+        pytest.skip(str(error))
+    with VerifiedFetch(node, installed, tmp_path / "fetched") as gateway:
+        yield gateway
 
 
 def run(urls: list[str], work: Callable[[GatewayTier], Awaitable[None]], **options: Any) -> None:
@@ -199,3 +212,61 @@ def test_a_liar_and_one_that_cuts_in_front_of_a_real_gateway(served: Kubo) -> No
                 await tier.aclose()
 
     trio.run(main)
+
+
+# --- a gateway of another make ----------------------------------------------------------------------------------------
+def test_blocks_archives_and_ranges_of_verified_fetch(served: Kubo, fetched: VerifiedFetch) -> None:
+    content = random.Random(4).randbytes(10 << 20)
+    root = CID.parse(served.add_bytes(content, chunker="size-65536"))
+    zeros = CID.parse(served.add_bytes(bytes(8 << 20)))
+    names = {str(root), *served.refs(str(root))}
+    assert fetched.load(served.dag_export(str(root))) == len(names)
+    fetched.load(served.dag_export(str(zeros)))
+
+    async def work(tier: GatewayTier) -> None:
+        assert await tier.get(root) == served.block_get(str(root))
+        assert await tier.has(root)
+        nowhere = block(b"nowhere").cid
+        assert not await tier.has(nowhere)
+        with pytest.raises(NotFound):
+            await tier.get(nowhere)
+        with pytest.raises(NotFound):
+            await all_of(tier.get_dag(nowhere))
+        assert (await tier.health()).ok
+        before = len(fetched.requests())
+        found = await all_of(tier.get_dag(root))
+        assert {str(one.cid) for one in found} == names
+        assert read(found, root, 0, None) == content
+        assert read(await all_of(tier.get_dag(zeros)), zeros, 0, None) == bytes(8 << 20)
+        ranges: list[tuple[int, int | None]] = [(0, 1), (65_530, 65_540), (3 << 20, 5 << 20), (9 << 20, None)]
+        for start, stop in ranges:
+            blocks = await all_of(tier.get_range(root, start, stop))
+            assert read(blocks, root, start, stop) == content[start:stop]
+            wanted = ((stop or len(content)) - 1) // 65_536 - start // 65_536 + 1
+            assert sum(one.cid.codec == 0x55 for one in blocks) == wanted
+        asked = fetched.requests()[before:]
+        assert len(asked) == 2 + len(ranges)  # an archive each, nothing block by block
+        assert f"GET /ipfs/{root.to_v1()}?format=car&dag-scope=entity&entity-bytes=65530%3A65539" in asked
+        (statistics,) = tier.statistics()
+        assert (statistics.failures, statistics.lies) == (0, 0)
+
+    run([fetched.url], work)
+
+
+def test_two_makes_of_gateways_are_raced_and_complete_each_other(served: Kubo, fetched: VerifiedFetch) -> None:
+    """Each holds a part of a DAG that the other has not."""
+    blocks = tree(60, 20_000)
+    root = blocks[0].cid
+    for one in blocks[:40]:
+        served.block_put(bytes(one.data), codec="dag-cbor" if one.cid.codec == 0x71 else "raw")
+    fetched.load(archive(root, [*blocks[:1], *blocks[20:]]))
+
+    async def work(tier: GatewayTier) -> None:
+        found = await all_of(tier.get_dag(root))
+        assert sorted(found) == sorted(blocks)
+        assert all(one.blocks for one in tier.statistics())
+        assert sum(one.blocks for one in tier.statistics()) == len(blocks)
+        assert not any(one.lies for one in tier.statistics())
+
+    run([served.gateway_url, fetched.url], work)
+    run([fetched.url, served.gateway_url], work)

