@@ -12,7 +12,6 @@ from ipfs_kit_py.core.cid import CID, DAG_PB, RAW
 from ipfs_kit_py.core.config import NodeConfig
 from ipfs_kit_py.core.errors import ConfigError, InvalidBlock, NotAFile, NotFound
 from ipfs_kit_py.repo import Repo
-from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,13 +35,12 @@ class TieredCacheManager:
         self.config = _configured(config or {})
         self._thread = NodeThread(self.config)
         self._node = self._thread.node
-        store = self._node.store
-        self._memory: LocalStore = store.memory if isinstance(store, TieredStore) else store
+        self._store = self._node.store  # thread safe: what is here is read without a crossing to the loop
 
     @property
     def store(self) -> LocalStore:
         """The local tiers, as a node takes them."""
-        return self._node.store
+        return self._store
 
     # --- content ------------------------------------------------------------------------------------------------------
 
@@ -52,7 +50,7 @@ class TieredCacheManager:
         ``TimedOut`` after ``timeout`` seconds; ``BackendError`` where a tier that may have it failed.
         """
         parsed = CID.parse(cid)
-        if parsed.codec == RAW and (data := self._memory.get_many([parsed])[0]) is not None:
+        if parsed.codec == RAW and (data := self._store.get_many([parsed])[0]) is not None:
             return data
         try:
             return self._thread.call(self._content, parsed, timeout=timeout)
@@ -69,7 +67,7 @@ class TieredCacheManager:
         """Many at once, by CID as they were given; else as ``get``."""
         wanted = {cid: CID.parse(cid) for cid in cids}
         blocks = [cid for cid in wanted.values() if cid.codec != DAG_PB]
-        found = dict(zip(blocks, self._memory.get_many(blocks), strict=True))
+        found = dict(zip(blocks, self._store.get_many(blocks), strict=True))
         missing = [cid for cid, data in found.items() if data is None]
         if missing:
             found.update(self._thread.call(self._node.block_get_many, missing, timeout=timeout))
