@@ -163,6 +163,17 @@ def shared_memory(parent: str) -> None:
     tell("closed")
 
 
+def warm(path: str) -> None:
+    """Read a block five times, store its heat, and wait to be killed."""
+    store = DiskStore(Path(path))
+    store.put_many([block(1, 1000)], kept=True)
+    for _ in range(5):
+        store.get_many([block(1, 1000).cid])
+    store.trim()
+    tell("stored")
+    wait()
+
+
 def hold_garbage(path: str) -> None:
     """Enter a hold and keep it until killed."""
     store = DiskStore(Path(path))

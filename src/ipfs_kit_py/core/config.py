@@ -209,7 +209,8 @@ HEAT_PENDING = 4096  # blocks with uses that are not stored yet: about 1 MB, los
 HEAT_TXN_KEYS = 1024  # stored in one transaction: some milliseconds in which no other can write
 HEAT_STORED = 1_000_000  # blocks with a stored heat, here or gone: about 80 bytes each
 EVICT_SAMPLE = 2  # times what is needed: the blocks looked at, of which the coldest go
-EVICT_LOOKS = 1024  # more of them than what is needed at most
+EVICT_SPARED = 4  # the youngest one part of so many is looked at only where all others do not suffice
+EVICT_LEAST, EVICT_LOOKS = 32, 256  # of them at least, and more than what is needed at most, to find some not in use
 STORE_HIGH_WATER, STORE_LOW_WATER = 0.95, 0.90  # of the quota: above the first, eviction in the background goes on to
 # the second, so that a write seldom has to evict
 STORE_MAX_CORRUPT = 4096  # damaged blocks remembered as such, until they are fetched again
@@ -331,7 +332,9 @@ PREFETCH_WINDOW_MIN, PREFETCH_WINDOW_MAX = 2, 64  # blocks that one predictor lo
 PREFETCH_CANDIDATES = 256  # guesses that wait for their fetch; the oldest go
 PREFETCH_PENDING = 4096  # guesses not settled yet, 200 bytes each
 PREFETCH_HORIZON = 256  # reads of other blocks after which one that was fetched was fetched for nothing
-PREFETCH_WATCHED = 16  # after which a guess that was only watched was wrong: sooner, or the right ones would count first
+PREFETCH_WATCHED = (
+    16  # after which a guess that was only watched was wrong: sooner, or the right ones would count first
+)
 PREFETCH_SECONDS = 60.0  # after which it was wrong too
 PREFETCH_RECENT = 4096  # blocks read lately, which need not be fetched
 PREFETCH_PROVEN = 8  # guesses looked at before a predictor may begin
@@ -346,7 +349,9 @@ PREFETCH_AFFINE = 8  # others counted for one root
 PREFETCH_TOGETHER = 8  # roots read one after another that count as read together
 PREFETCH_AFFINITY_SECONDS = 30.0  # within so long
 PREFETCH_STREAMS = 256  # readers whose last block is remembered
-PREFETCH_OBSERVED = 1024  # reads that wait to be looked at, each holding its block's links; the oldest go
+PREFETCH_BULK = 16  # blocks asked for at once; who asks for more looks ahead himself and is not watched
+PREFETCH_IDLE_SECONDS = 60.0  # without a miss or a fetch, after which reads of what is here are not watched either
+PREFETCH_FETCH_SECONDS = 30.0  # for one request: a source that takes longer is no use for what is read soon
 PREFETCH_STUCK_SECONDS = 30.0  # a read that waits for longer waits for what nobody has: it holds up nothing
 
 # --- tiers: shared memory ---------------------------------------------------------------------------------------------

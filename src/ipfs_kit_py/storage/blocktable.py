@@ -9,16 +9,17 @@ heat     see ``heat_store`` (with the fetched blocks, of all blocks)
 
 from __future__ import annotations
 
+from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ipfs_kit_py.core.config import EVICT_LOOKS, EVICT_SAMPLE
+from ipfs_kit_py.core.config import EVICT_LEAST, EVICT_LOOKS, EVICT_SAMPLE, EVICT_SPARED
 from ipfs_kit_py.storage.growth import GrowthGuard
 from ipfs_kit_py.storage.heat import heat_at, worth
 from ipfs_kit_py.storage.verified import Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     import lmdb
     from typing_extensions import Buffer
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _META = Struct(">QII")
-_IN_USE = 1.0  # heat above which a block that eviction passes over begins again as the youngest: of two uses lately
+_IN_USE = 1.0  # heat above which the next eviction does not look at a block again: of two uses lately
 _PLACE = Struct(">QI")
 _COUNTS = Struct(">QQQ")
 
@@ -166,6 +167,17 @@ class BlockTable:
         return [(key, *_META.unpack(row)[::2]) for key, row in rows]
 
 
+class _Candidate(NamedTuple):
+    """A block that may be evicted; its place, and how many follow that are older than the youngest part."""
+
+    worth: float
+    key: bytes
+    size: int
+    used: bool
+    place: bytes
+    left: int
+
+
 class FetchedTable(BlockTable):
     """Blocks of the cache, of which the coldest leave."""
 
@@ -173,6 +185,8 @@ class FetchedTable(BlockTable):
         super().__init__(environment, leases)
         self._order = environment.tables["order"]
         self.heat = heat
+        self._hand = b""  # where the next eviction begins to look
+        self._left = 0  # so many blocks are older than the youngest part, from there on
 
     def _enter(self, txn: Txn, key: bytes, number: int, place: int, size: int) -> bool:
         row = txn.get(key, db=self._meta)
@@ -186,59 +200,70 @@ class FetchedTable(BlockTable):
         super()._remove(txn, key, number, place)
         txn.delete(_PLACE.pack(number, place), db=self._order)
 
-    def evict(
-        self, txn: Txn, need: int, place: int, spare: Container[bytes] = (), *, revoke: bool = True
-    ) -> list[bytes]:
+    def evict(self, txn: Txn, need: int, spare: Container[bytes] = (), *, revoke: bool = True) -> list[bytes]:
         """Delete blocks until ``need`` bytes are free, ``spare`` ones excepted.
 
-        Of the oldest, ``EVICT_SAMPLE`` times what is needed, those go that are worth least (see ``heat``). Of the
-        others those in use begin again as the youngest, so that the next eviction looks at others; their places are
-        counted from ``place``. Leased ones stay, as long as there are others: then, with ``revoke``, those leased
-        longest ago lose their leases.
+        Of a sample, at least ``EVICT_SAMPLE`` times what is needed, those go that are worth least (see ``heat``). It is
+        taken in the order in which blocks came, from where the last one ended, around and around, and the youngest are
+        left out (a clock: blocks that are in use cost a look for each turn, and nothing is written for them). Leased
+        ones stay, as long as there are others: then, with ``revoke``, those leased longest ago lose their leases.
         """
         if need <= 0:
             return []
         leased = self.leases.held(txn.id())
         sample = self._sample(txn, need, spare, leased)
         going: list[bytes] = []
-        for at, (_worth, key, size, _heat) in enumerate(sample):
+        for candidate in sorted(sample, key=lambda each: each.worth):
             if need <= 0:
-                staying = sample[at:]
                 break
-            going.append(key)
-            need -= size
-        else:
-            staying = []
+            going.append(candidate.key)
+            need -= candidate.size
+        self._move_hand(sample, set(going))
         if need > 0 and leased and revoke:
             going += self._revoke(txn, [key for key in leased if key not in spare], need)
-        number = txn.id()
-        for _worth, key, size, heat in staying:
-            if heat > _IN_USE:
-                self._enter(txn, key, number, place, size)
-                place += 1
         return self._delete(txn, going, None, ())
 
-    def _sample(
-        self, txn: Txn, need: int, spare: Container[bytes], leased: Container[bytes]
-    ) -> list[tuple[float, bytes, int, float]]:
-        """The oldest blocks, sorted by what they are worth: that, multihash, bytes, heat."""
-        found: list[tuple[float, bytes, int, float]] = []
-        total, beyond, when = 0, 0, self.heat.when
+    def _sample(self, txn: Txn, need: int, spare: Container[bytes], leased: Container[bytes]) -> list[_Candidate]:
+        """Blocks in the order of the clock: so many that ``need`` bytes of them are not in use, as far as that does
+        not take too long."""
+        found: dict[bytes, _Candidate] = {}
+        total, unused, beyond, when = 0, 0, 0, self.heat.when
+        for place, key, left in self._walk(txn):
+            enough = unused >= need and total >= EVICT_SAMPLE * need and len(found) >= EVICT_LEAST
+            if enough or beyond == EVICT_LOOKS or (total >= need and not left):
+                break
+            beyond += total >= need
+            if key in spare or key in leased or key in found:
+                continue
+            size = self.size(txn, key) or 0
+            warmth = self.heat.find(txn, key)
+            used = warmth is not None and heat_at(warmth.score, when) > _IN_USE
+            found[key] = _Candidate(worth(warmth, size, when), key, size, used, place, left)
+            total += size
+            unused += 0 if used else size
+        return list(found.values())
+
+    def _walk(self, txn: Txn) -> Iterator[tuple[bytes, bytes, int]]:
+        """Place, multihash, and how many follow before the youngest part: from the hand on, then from the oldest on,
+        and at last all there are, with none that follow."""
+        blocks = self.counts(txn).blocks
         with txn.cursor(self._order) as cursor:
-            for _place, value in cursor:
-                if total >= EVICT_SAMPLE * need or beyond == EVICT_LOOKS:
-                    break
-                beyond += total >= need
-                key = bytes(value)
-                if key in spare or key in leased:
-                    continue
-                size = self.size(txn, key) or 0
-                warmth = self.heat.find(txn, key)
-                heat = 0.0 if warmth is None else heat_at(warmth.score, when)
-                found.append((worth(warmth, size, when), key, size, heat))
-                total += size
-        found.sort(key=lambda row: row[0])
-        return found
+            for begin, most in ((self._hand, self._left), (b"", blocks - blocks // EVICT_SPARED)):
+                if most and cursor.set_range(begin or b"\0"):
+                    for at, (place, key) in enumerate(islice(cursor, most)):
+                        yield bytes(place), bytes(key), most - at
+            if cursor.first():
+                for place, key in cursor:
+                    yield bytes(place), bytes(key), 0
+
+    def _move_hand(self, sample: list[_Candidate], gone: set[bytes]) -> None:
+        """To the first of the sample that is neither gone nor in use, or behind all of it."""
+        for candidate in sample:
+            if not candidate.used and candidate.key not in gone:
+                self._hand, self._left = candidate.place, candidate.left
+                return
+        if sample:
+            self._hand, self._left = sample[-1].place + b"\0", max(sample[-1].left - 1, 0)
 
     def _revoke(self, txn: Txn, leased: Sequence[bytes], need: int) -> list[bytes]:
         """Take leases away until their blocks make ``need`` bytes; returns those blocks."""

@@ -181,7 +181,7 @@ class DiskStore:
 
             def evict(inner: Txn) -> int:
                 excess = wanted + fetched.counts(inner).bytes - self.quota
-                return len(fetched.evict(inner, excess, 0, set(spare)))
+                return len(fetched.evict(inner, excess, set(spare)))
 
             self._evicted += fetched.write(evict, "evicting")
 
@@ -203,7 +203,7 @@ class DiskStore:
             added = sum(size for key, _data, size in part if fetched.size(txn, key) is None)
             excess = fetched.counts(txn).bytes + added + databases.kept.current_counts().bytes - self.quota
             if excess > 0:
-                self._evicted += len(fetched.evict(txn, excess, len(part), {row[0] for row in part}))
+                self._evicted += len(fetched.evict(txn, excess, {row[0] for row in part}))
             return fetched.put(txn, part)
 
         share = max(self.quota // STORE_FETCHED_SHARE, 1)
@@ -330,7 +330,7 @@ class DiskStore:
         while (excess := taken() - int(STORE_LOW_WATER * self.quota)) > 0:
             databases.writing_fetched()
             need = min(excess, part)
-            evicted = len(fetched.write(lambda txn, need=need: fetched.evict(txn, need, 0, revoke=False), "evicting"))  # type: ignore[misc]
+            evicted = len(fetched.write(lambda txn, need=need: fetched.evict(txn, need, revoke=False), "evicting"))  # type: ignore[misc]
             gone += evicted
             if not evicted:
                 break  # all that is left is kept, or being read in place
