@@ -113,7 +113,8 @@ def test_peers_without_hope_do_not_hold_up_a_tier_and_go_on_all_the_same() -> No
     race.on_want(CIDS[:2], 0.0)
     assert actions(race, 0.0) == [Ask(peers, tuple(CIDS[:2]))]
     at = race.deadline()
-    assert at is not None and at < peers.lead()
+    assert at is not None
+    assert at < peers.lead()
     race.on_timeout(at)
     assert actions(race, at) == [Check(peers, tuple(CIDS[:2]))]
     race.on_unlikely(peers, CIDS[:1], at)
@@ -185,7 +186,8 @@ def test_a_breaker_opens_after_failures_in_a_row_doubles_its_pause_and_closes_af
     for _ in range(BREAKER_FAILURES):
         assert breaker.allows(3)
         breaker.on_failure(0.0)
-    assert breaker.state is State.OPEN and not breaker.allows(0)
+    assert breaker.state is State.OPEN
+    assert not breaker.allows(0)
     pauses = []
     now = 0.0
     for _ in range(14):
@@ -197,10 +199,12 @@ def test_a_breaker_opens_after_failures_in_a_row_doubles_its_pause_and_closes_af
     for number, pause in enumerate(pauses):
         whole = min(BREAKER_BASE_SECONDS * 2**number, BREAKER_MAX_SECONDS)
         assert 0.49 * whole <= pause <= 1.01 * whole
-    assert (due := breaker.due()) is not None
+    due = breaker.due()
+    assert due is not None
     breaker.on_health(due, ok=True)
     assert breaker.state is State.TRIAL
-    assert breaker.allows(0) and not breaker.allows(1)
+    assert breaker.allows(0)
+    assert not breaker.allows(1)
     breaker.on_success()
     assert breaker.state is State.CLOSED
 
@@ -280,7 +284,9 @@ KINDS = st.sampled_from(["block", "absent", "failure"])
 def test_every_block_that_somebody_has_comes_once_and_nobody_waits_for_another(
     data: st.DataObject, tiers: int, blocks: int, with_peers: bool
 ) -> None:
-    origins = [origin(f"t{n}", data.draw(st.floats(0.01, 3.0)), limit=data.draw(st.integers(1, 8))) for n in range(tiers)]
+    origins = [
+        origin(f"t{n}", data.draw(st.floats(0.01, 3.0)), limit=data.draw(st.integers(1, 8))) for n in range(tiers)
+    ]
     if with_peers:
         origins.insert(0, origin("peers", 0.1, patient=True))
     cids = CIDS[:blocks]
