@@ -1,9 +1,14 @@
 """What the texts name is there: files, tests in them, and the modules of the layout."""
 
+import random
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from ipfs_kit_py.storage.remote.build import TierContext, build_tiers, known_types
+from test.remote.test_build import storacha_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ipfs_kit_py"
@@ -81,3 +86,27 @@ def test_the_layout_marks_what_is_held_to_be_without_io():
     marked = set(re.findall(r"(\w+)/?\*", layout()))
     assert marked <= held
     assert {name for name in held if not marked & {name, name.partition("_")[0]}} == set()
+
+
+# --- examples of tiers ------------------------------------------------------------------------------------------------
+def tables_of_tiers() -> list[dict]:
+    text = (ROOT / "docs" / "tiers.md").read_text(encoding="utf-8")
+    parsed = [tomllib.loads(code) for code in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    return [table for value in parsed for table in value.get("tiers", [])]
+
+
+def test_every_type_of_tier_has_an_example():
+    assert {table["type"] for table in tables_of_tiers()} == set(known_types())
+
+
+@pytest.mark.parametrize("table", tables_of_tiers(), ids=lambda table: table["type"])
+def test_examples_of_tiers_can_be_made(table, tmp_path):
+    """As they stand, but for secrets, and for ``replicate``, which is the node's."""
+    keys = storacha_table()
+    environment = {"STORACHA_AGENT": keys["agent"], "STORACHA_PROOF": keys["proofs"][0], "CHAIN_KEY": "0x" + "01" * 32}
+    environment |= dict.fromkeys(("KUBO_TOKEN", "GATEWAY_TOKEN", "PIN_TOKEN", "CHAIN_TOKEN"), "secret")
+    environment["CLUSTER_PASSWORD"] = "secret"
+    spec = {key: value for key, value in table.items() if key != "replicate"}
+    [tier] = build_tiers([spec], TierContext(rng=random.Random(), folder=tmp_path, environment=environment))
+    assert tier.name == table.get("name", table["type"])
+    assert "secret" not in repr(tier)

@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from ipfs_kit_py.core.cid import CID, Block
+from ipfs_kit_py.core.cid import CID, DAG_CBOR, Block
 from ipfs_kit_py.core.errors import BackendError, NotFound
 from ipfs_kit_py.storage.remote.chain import Chain
 from ipfs_kit_py.storage.remote.commp import piece_of
+from ipfs_kit_py.storage.remote.gateway import GatewayTier
 from ipfs_kit_py.storage.remote.pdp_store import Deposit
 from ipfs_kit_py.storage.remote.warm_storage import ChainKey, keccak
 from test.peers import locate
 from test.peers.anvil import Anvil
-from test.remote.dags import stream
+from test.peers.kubo import Kubo
+from test.remote.dags import stream, tree
 from test.remote.filecoin_servers import DELEGATE, PinServer
 from test.remote.filecoin_tiers import World, run
 from test.remote.loopback import serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-
-    from test.peers.kubo import Kubo
+    from pathlib import Path
 
 pytestmark = pytest.mark.interop
 
@@ -72,6 +73,37 @@ def test_an_archive_that_kubo_wrote_is_read_from_its_piece(kubo: Kubo) -> None:
         assert await world.tier.get(root) == kubo.block_get(str(root))
 
     run(work)
+
+
+def test_a_dag_comes_from_a_gateway_and_where_that_lacks_it_from_pieces(tmp_path: Path) -> None:
+    """Kubo's gateway has all of one DAG, and of another the first half of the leaves."""
+    try:
+        binary = locate.kubo()
+    except locate.PeerMissing as error:
+        pytest.skip(str(error))
+    whole, half = tree(40, 20_000, seed=1), tree(40, 20_000, seed=2)
+    lacking = half[:25]
+    with Kubo(binary, tmp_path / "kubo", gateway=True, settings={"Gateway.NoFetch": True}) as kubo:
+        for one in whole + lacking:
+            kubo.block_put(bytes(one.data), codec="dag-cbor" if one.cid.codec == DAG_CBOR else "raw")
+        gateway = GatewayTier([kubo.gateway_url], rng=random.Random(1))
+
+        async def work(world: World) -> None:
+            assert sorted([one async for one in world.tier.get_dag(whole[0].cid)]) == sorted(whole)
+            assert not any(name.startswith("GET /piece/") for name in world.provider.seen)
+            assert await world.tier.get(whole[3].cid) == whole[3].data
+            assert await world.tier.has(whole[3].cid)
+            root = half[0].cid
+            with pytest.raises(NotFound):
+                _ = [one async for one in world.tier.get_dag(root)]
+            await world.tier.put(root, stream(half))
+            found = [one async for one in world.tier.get_dag(root)]
+            assert sorted(found) == sorted(half)
+            assert any(name.startswith("GET /piece/") for name in world.provider.seen)
+            (statistics,) = gateway.statistics()
+            assert statistics.lies == 0
+
+        run(work, gateway=gateway)
 
 
 # --- pinning services -------------------------------------------------------------------------------------------------
