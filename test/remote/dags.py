@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, RAW, Block
-from ipfs_kit_py.core.errors import NotFound
-from ipfs_kit_py.dag import dag_cbor
+from ipfs_kit_py.core.errors import HashMismatch, NotFound
+from ipfs_kit_py.dag import codecs, dag_cbor
 from ipfs_kit_py.storage.remote.base import Health, Status
 
 if TYPE_CHECKING:
@@ -85,3 +86,42 @@ class MemoryTier:
 
     async def aclose(self) -> None:
         self.blocks = {}
+
+
+class KeepingTier(MemoryTier):
+    """One that takes DAGs too: whole ones alone, and nothing false."""
+
+    verbs = frozenset({"get", "get_dag", "has", "put", "remove", "status"})
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.roots: dict[CID, str] = {}
+
+    async def get_dag(self, root: CID) -> AsyncGenerator[Block, None]:
+        waiting, known = [root], {root}
+        while waiting:
+            cid = waiting.pop()
+            data = await self.get(cid)
+            yield Block(cid, data)
+            new = [link for link in codecs.links(cid, data) if link not in known]
+            known.update(new)
+            waiting += new
+
+    async def put(self, root: CID, blocks: AsyncIterable[Block], *, label: str = "") -> Status:
+        async for cid, data in blocks:
+            if not cid.verify(data):
+                raise HashMismatch(f"{cid} has another hash", expected=cid)
+            self.blocks[cid] = bytes(data)
+        async with aclosing(self.get_dag(root)) as found:
+            async for _one in found:
+                pass
+        self.roots[root] = label
+        return await self.status(root)
+
+    async def remove(self, root: CID) -> None:
+        self.roots.pop(root, None)
+
+    async def status(self, root: CID) -> Status:
+        if root not in self.roots:
+            raise NotFound(f"{root} is not kept", cid=root)
+        return Status(root, "kept", True, 1)
