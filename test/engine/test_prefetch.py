@@ -84,7 +84,7 @@ class World:
             assert self.engine is not None
             for one in fetch.cids:
                 self.here.add(one)
-                self.engine.on_fetched(one, BLOCK)
+                self.engine.on_fetched(one, BLOCK, at)
             self.engine.on_done(fetch.cids, BLOCK * len(fetch.cids), at - begun)
             self._start()
         self.now = until
@@ -270,6 +270,22 @@ def test_pressure_and_eviction_of_the_unread_halve_the_budget_and_use_raises_it(
     assert engine.statistics().budget < before
 
 
+def test_a_block_that_went_before_it_was_read_was_fetched_for_nothing() -> None:
+    engine = Prefetcher(64 * MIB)
+    world = World(engine)
+    root, leaves = cid(10_000), cids(200)
+    tree(world, root, leaves)
+    for one in [root, *leaves[:100]]:
+        world.read(one)
+    world._pass(1.0)
+    before = engine.statistics()
+    assert before.wasted == 0
+    world.here.discard(leaves[101])
+    world.read(leaves[101])
+    assert engine.statistics().wasted == 1
+    assert engine.statistics().budget < before.budget
+
+
 def test_a_fetch_that_is_given_up_frees_its_part_of_the_budget_and_says_nothing_of_the_guess() -> None:
     engine = Prefetcher(64 * MIB)
     root, leaves = cid(10_000), cids(100)
@@ -392,7 +408,7 @@ def test_whatever_happens_the_books_balance(events: Iterable[tuple[str, int]]) -
             case "act" if fetch is None:
                 fetch = engine.next_action(now)
             case "come" if fetch is not None:
-                engine.on_fetched(fetch.cids[number % len(fetch.cids)], 120_000)
+                engine.on_fetched(fetch.cids[number % len(fetch.cids)], 120_000, now)
             case "done" if fetch is not None:
                 engine.on_done(fetch.cids, 100_000, 0.1)
                 fetch = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, contextmanager, nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -12,7 +12,8 @@ from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from ipfs_kit_py.core.cid import CID
     from ipfs_kit_py.core.interfaces import BlockStore, Exchange, ExchangeSession
@@ -28,18 +29,33 @@ READERS = 4
 _EMPTY = frozenset(multihash.of(b"", code) for code in multihash.NAMES if code != multihash.IDENTITY)
 
 
+class ReadObserver(Protocol):
+    """Who is told of every read, on the loop: ``cids`` is all that one call of ``get_many`` by ``reader`` asked for."""
+
+    def on_hits(self, reader: SourceSession, cids: Sequence[CID], blocks: Sequence[Block]) -> None:
+        """Some of them were in the store."""
+        ...
+
+    def missing(
+        self, reader: SourceSession, cids: Sequence[CID], missing: Sequence[CID]
+    ) -> AbstractContextManager[Callable[[Block], None]]:
+        """Entered while the reader waits for those that were not; what it gives is called with each that comes."""
+        ...
+
+
 class BlockSource:
     """Blocks of this node: its store first, then its peers (``exchange`` is ``None`` on an offline node)."""
 
     def __init__(self, store: BlockStore, exchange: Exchange | None) -> None:
         self.store = store
         self.exchange = exchange
+        self.observer: ReadObserver | None = None
 
     @contextmanager
     def session(self) -> Iterator[SourceSession]:
         """Reads that belong together: peers that had one block are asked first for the next."""
         with self.exchange.session() if self.exchange else nullcontext() as fetches:
-            yield SourceSession(self.store, fetches)
+            yield SourceSession(self.store, fetches, self.observer)
 
     async def put_many(self, blocks: Sequence[Block], *, kept: bool = False) -> None:
         """Store blocks of our own and serve them to the peers that wait for them."""
@@ -51,9 +67,12 @@ class BlockSource:
 class SourceSession:
     """One group of related reads; made by ``BlockSource.session``."""
 
-    def __init__(self, store: BlockStore, fetches: ExchangeSession | None) -> None:
+    def __init__(
+        self, store: BlockStore, fetches: ExchangeSession | None, observer: ReadObserver | None = None
+    ) -> None:
         self._store = store
         self._fetches = fetches
+        self._observer = observer
         self._readers = trio.CapacityLimiter(READERS)
 
     async def get_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
@@ -71,6 +90,9 @@ class SourceSession:
         for at in range(0, len(local), READ_BLOCKS):
             part = local[at : at + READ_BLOCKS]
             found = await trio.to_thread.run_sync(self._store.get_many, part, limiter=self._readers)
+            if self._observer is not None:
+                here = zip(part, found, strict=True)
+                self._observer.on_hits(self, cids, [Block(cid, data) for cid, data in here if data is not None])
             for cid, data in zip(part, found, strict=True):
                 if data is None and cid.multihash in _EMPTY:
                     yield Block(cid, b"")
@@ -82,9 +104,12 @@ class SourceSession:
             return
         if self._fetches is None:
             raise NotFound(f"block {missing[0]} is not in the store and the node is offline", cid=missing[0])
+        watched = nullcontext(_ignore) if self._observer is None else self._observer.missing(self, cids, missing)
         async with aclosing(self._fetches.fetch_many(missing, size_hint=size_hint)) as blocks:
-            async for block in blocks:
-                yield block
+            with watched as came:
+                async for block in blocks:
+                    came(block)
+                    yield block
 
     async def get(self, cid: CID) -> bytes:
         """One block's bytes; raises as ``get_many``."""
@@ -101,3 +126,7 @@ class SourceSession:
                 cid = plan.send(await self.get(cid))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+def _ignore(_block: Block) -> None:
+    """Nobody wants to know."""

@@ -96,7 +96,11 @@ class _Guess:
         self.at = now
         self.read = read
         self.size = size
-        self.came = False
+        self.came: float | None = None
+
+    def gone(self, at: float) -> bool:
+        """Whether it had come by then: who did not find it in the store knows that it went again."""
+        return self.came is not None and self.came < at
 
 
 class _Candidate(NamedTuple):
@@ -146,7 +150,7 @@ class Prefetcher:
             return
         self._reads += 1
         self._weigh(size)
-        self._settle(cid, size, waited)
+        self._settle(cid, size, now, waited)
         self._remember(cid)
         before = self._before(stream, cid)
         root = not self._family.knows(cid)
@@ -171,15 +175,15 @@ class Prefetcher:
             if guess is not None:
                 self._remember(cid)
 
-    def on_fetched(self, cid: CID, size: int) -> None:
+    def on_fetched(self, cid: CID, size: int, now: float) -> None:
         """A block of a ``Fetch`` came and is stored."""
         self._flying.discard(cid.multihash)
         self._weigh(size)
         guess = self._guesses.get(cid.multihash)
-        if guess is not None and not guess.came:
+        if guess is not None and guess.came is None:
             self._held += max(size, _LEAST_BYTES) - guess.size
             guess.size = max(size, _LEAST_BYTES)
-            guess.came = True
+            guess.came = now
             guess.worth.on_fetched(size)
 
     def on_done(self, cids: Iterable[CID], size: int, seconds: float) -> None:
@@ -191,7 +195,7 @@ class Prefetcher:
         for cid in cids:
             self._flying.discard(cid.multihash)
             guess = self._guesses.get(cid.multihash)
-            if guess is not None and not guess.came:
+            if guess is not None and guess.came is None:
                 self._drop(cid.multihash)
 
     def on_evicted(self, keys: Iterable[bytes]) -> None:
@@ -199,7 +203,7 @@ class Prefetcher:
         for key in keys:
             self._recent.pop(key, None)
             guess = self._guesses.get(key)
-            if guess is not None and guess.came:
+            if guess is not None and guess.came is not None:
                 self._waste(key)
                 self._budget = max(self._budget // 2, min(PREFETCH_MIN_BYTES, self._most))
 
@@ -273,14 +277,15 @@ class Prefetcher:
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
-    def _settle(self, cid: CID, size: int, waited: float | None) -> None:
+    def _settle(self, cid: CID, size: int, now: float, waited: float | None) -> None:
         self._queue.pop(cid.multihash, None)
         watched = self._watched.pop(cid.multihash, None)
         if watched is not None:  # what was here all the time would have been fetched for nothing
             watched.worth.on_watched(right=waited is not None)
-        guess = self._drop(cid.multihash)
-        if guess is not None:
-            if not guess.came:
+        if waited is not None and (guess := self._guesses.get(cid.multihash)) is not None and guess.gone(now - waited):
+            self.on_evicted([cid.multihash])
+        elif (guess := self._drop(cid.multihash)) is not None:
+            if guess.came is None:
                 guess.worth.on_fetched(size)
             guess.worth.on_used(size)
             self._budget = min(self._budget + max(self._budget // 16, 1), self._most)
@@ -291,7 +296,7 @@ class Prefetcher:
 
     def _waste(self, key: bytes) -> None:
         guess = self._drop(key)
-        if guess is not None and guess.came:
+        if guess is not None and guess.came is not None:
             guess.worth.on_wasted(guess.size)
 
     def _drop(self, key: bytes) -> _Guess | None:
