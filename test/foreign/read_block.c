@@ -11,13 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,8 +42,7 @@ static uint64_t now(void) {
 
 struct header { /* then for each block two bytes with the length of its multihash, and the multihash */
     char magic[8];
-    uint64_t since, until;
-    uint32_t revoked, blocks;
+    uint64_t since, until, blocks;
 };
 
 struct lease {
@@ -70,7 +69,7 @@ static void take_lease(struct lease *lease, const char *store, const MDB_val *ke
         fail(store, "too long");
     lease->until = header.until;
     for (;;) {
-        lease->fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        lease->fd = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (lease->fd < 0) fail(draft, strerror(errno));
         if (flock(lease->fd, LOCK_SH)) fail(draft, strerror(errno));
         if (write(lease->fd, data, size) != (ssize_t)size) fail(draft, strerror(errno));
@@ -94,10 +93,9 @@ static void read_stamps(const char *store, uint64_t stamps[2]) {
 }
 
 static int is_lost(const struct lease *lease) {
-    uint32_t revoked;
-    if (pread(lease->fd, &revoked, sizeof revoked, offsetof(struct header, revoked)) != sizeof revoked)
-        fail(lease->path, strerror(errno));
-    return revoked || now() >= lease->until;
+    struct stat stat;
+    if (fstat(lease->fd, &stat)) fail(lease->path, strerror(errno));
+    return stat.st_nlink == 0 || now() >= lease->until;
 }
 
 /* --- blocks ------------------------------------------------------------------------------------------------------- */

@@ -15,8 +15,7 @@ import time
 
 import lmdb
 
-HEADER = struct.Struct("=8sQQII")  # magic, since, until, revoked, blocks; then for each its length and its multihash
-REVOKED_AT = 24
+HEADER = struct.Struct("=8sQQQ")  # magic, since, until, blocks; then for each its length and its multihash
 SETTLE_SECONDS = 0.05
 KEPT, FETCHED = 0, 1
 
@@ -32,9 +31,9 @@ class Lease:
         self.path = name + ".lease"
         since = now()
         self.until = since + seconds * 1_000_000_000
-        data = HEADER.pack(b"IPFSLEA1", since, self.until, 0, 1) + struct.pack("=H", len(key)) + key
+        data = HEADER.pack(b"IPFSLEA1", since, self.until, 1) + struct.pack("=H", len(key)) + key
         while True:
-            self.fd = os.open(name + ".new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self.fd = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self.fd, fcntl.LOCK_SH)
             os.write(self.fd, data)
             try:
@@ -53,7 +52,7 @@ class Lease:
             return 0, 0
 
     def lost(self):
-        return now() >= self.until or os.pread(self.fd, 4, REVOKED_AT) != bytes(4)
+        return now() >= self.until or os.fstat(self.fd).st_nlink == 0
 
     def end(self):
         if os.path.exists(self.path):

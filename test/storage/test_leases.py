@@ -225,19 +225,20 @@ def test_a_false_block_is_mended_under_a_lease(store: DiskStore, leases: Leases)
 
 
 def test_a_flood_of_leases_costs_the_oldest(store: DiskStore, leases: Leases) -> None:
-    store.put_many([block(number, 10_000) for number in range(LEASE_MAX_FILES + 10)])
-    taken = [leases.lease([block(number, 10_000).cid]) for number in range(LEASE_MAX_FILES + 10)]
+    blocks = [block(number, 5000) for number in range(3 * LEASE_MAX_FILES)]
+    store.put_many(blocks)
+    cids = [cid for cid, _data in blocks]
+    taken = [leases.lease([cid]) for cid in cids]
     for lease in taken:
         lease.__enter__()
-    cids = [block(number, 10_000).cid for number in range(LEASE_MAX_FILES + 10)]
     with pytest.raises(BlockLeased) as caught:
         store.delete_many(cids)
-    assert list(caught.value.cids) == cids[10:]
+    assert list(caught.value.cids) == cids[-LEASE_MAX_FILES:]
     assert len(names(store)) == LEASE_MAX_FILES
-    for lease in taken[:10]:
+    for lease in taken[:-LEASE_MAX_FILES]:
         with pytest.raises(LeaseLost):
             lease.__exit__(None, None, None)
-    for lease in taken[10:]:
+    for lease in taken[-LEASE_MAX_FILES:]:
         lease.__exit__(None, None, None)
 
 

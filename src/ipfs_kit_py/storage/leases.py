@@ -55,7 +55,7 @@ class LeaseFile:
         """Others see the lease from the first moment whole and locked."""
         draft = self._path.with_suffix(layout.DRAFT)
         for attempt in range(_ATTEMPTS):
-            fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH)
                 os.write(fd, data)
@@ -86,7 +86,7 @@ class LeaseFile:
         """Why what is read now may be other bytes; ``None`` while it is not."""
         if layout.now_ns() >= self.until:
             return "its time is over"
-        if os.pread(self._fd, layout.REVOKED.size, layout.REVOKED_AT) != bytes(layout.REVOKED.size):
+        if not os.fstat(self._fd).st_nlink:
             return "its blocks had to go"
         return None
 

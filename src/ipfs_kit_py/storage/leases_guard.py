@@ -106,67 +106,85 @@ class LeaseGuard:
             if not going.isdisjoint(file.content.keys):
                 self._take(name)
 
-    def _forget(self, name: str) -> _File:
+    def _forget(self, name: str) -> None:
         self._leased = None
-        return self._files.pop(name)
+        os.close(self._files.pop(name).fd)
 
     def _take(self, name: str) -> None:
-        file = self._forget(name)
-        os.pwrite(file.fd, layout.REVOKED.pack(1), layout.REVOKED_AT)
-        os.close(file.fd)
-        (self._folder / name).unlink(missing_ok=True)
+        """Remove the name of a lease: that is how its reader finds out."""
+        self._unlink(name)
+        self._forget(name)
+
+    def _unlink(self, name: str) -> None:
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise BackendError(f"{self._folder / name} cannot be removed: {error.strerror}") from error
 
     def _read(self) -> None:
         """Learn which leases there are; those that count no longer are removed."""
-        try:
-            with os.scandir(self._folder) as entries:
-                inodes = {entry.name: entry.inode() for entry in entries if entry.name.endswith(layout.SUFFIX)}
-        except FileNotFoundError:
-            inodes = {}
+        inodes = self._list()
         for name, file in list(self._files.items()):
             if inodes.get(name) != file.inode:
-                os.close(self._forget(name).fd)
+                self._forget(name)
         now = layout.now_ns()
         for name in inodes:
             self._look(name, now)
-        if len(self._files) > LEASE_MAX_FILES:
-            newest_first = sorted(self._files, key=lambda name: self._files[name].content.since, reverse=True)
-            for name in newest_first[LEASE_MAX_FILES:]:
-                self._take(name)
+            if len(self._files) > 2 * LEASE_MAX_FILES:
+                self._trim()
+        self._trim()
+
+    def _list(self) -> dict[str, int]:
+        try:
+            with os.scandir(self._folder) as entries:
+                return {
+                    entry.name: entry.inode()
+                    for entry in entries
+                    if entry.name.endswith(layout.SUFFIX) and entry.is_file(follow_symlinks=False)
+                }
+        except FileNotFoundError:
+            return {}
 
     def _look(self, name: str, now: int) -> None:
         file = self._files.get(name)
         if file is None:
             try:
                 file = self._open(name, now)
+            except FileNotFoundError:
+                return  # it ended meanwhile
             except OSError:
-                return  # it ended meanwhile, or is no file
+                file = None
             if file is None:
-                return
+                logger.warning("%s is no lease and is removed", self._folder / name)
+                return self._unlink(name)
             self._files[name] = file
             self._leased = None
         if file.content.until <= now or not _alive(file.fd):
             self._take(name)
 
     def _open(self, name: str, now: int) -> _File | None:
-        path = self._folder / name
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             content = layout.parse(os.pread(fd, layout.MAX_FILE_BYTES + 1, 0), now)
             if content is not None:
                 return _File(fd, os.fstat(fd).st_ino, content)
-            logger.warning("%s is no lease and is removed", path)
-            path.unlink(missing_ok=True)
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
         return None
 
+    def _trim(self) -> None:
+        """The newest leases stay."""
+        excess = len(self._files) - LEASE_MAX_FILES
+        if excess > 0:
+            for name in sorted(self._files, key=lambda name: self._files[name].content.since)[:excess]:
+                self._take(name)
+
     def close(self) -> None:
         """Let go of the files."""
         for name in list(self._files):
-            os.close(self._forget(name).fd)
+            self._forget(name)
 
     def __repr__(self) -> str:
         return f"<LeaseGuard {self._folder} leases={len(self._files)}>"

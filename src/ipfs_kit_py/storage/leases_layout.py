@@ -3,8 +3,8 @@
 stamps         for each environment the number of the last transaction that deletes and has looked at the leases
 NAME.lease     one lease: a file that its reader holds a shared flock on, so that it ends with the reader's process
 
-Numbers are in the machine's byte order. A lease's file is written before it gets its name; after that only the word
-``revoked`` changes, and only the side that deletes writes it.
+Numbers are in the machine's byte order. A lease's file is written before it gets its name, and never after. The side
+that deletes takes a lease away by removing the name.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ SUFFIX: Final = ".lease"
 DRAFT: Final = ".new"
 
 MAGIC: Final = b"IPFSLEA1"
-HEADER: Final = Struct("=8sQQII")  # magic, since, until, revoked, multihashes; then each with its length before it
-REVOKED: Final = Struct("=I")
-REVOKED_AT: Final = 24
+HEADER: Final = Struct("=8sQQQ")  # magic, since, until, multihashes; then each with its length before it
 _LENGTH: Final = Struct("=H")
 MAX_FILE_BYTES: Final = HEADER.size + LEASE_KEYS * (_LENGTH.size + LEASE_KEY_BYTES)
 
@@ -53,24 +51,21 @@ def now_ns() -> int:
 
 def pack(since: int, until: int, keys: Sequence[bytes]) -> bytes:
     """The file of a lease."""
-    parts = [HEADER.pack(MAGIC, since, until, 0, len(keys))]
+    parts = [HEADER.pack(MAGIC, since, until, len(keys))]
     for key in keys:
         parts += (_LENGTH.pack(len(key)), key)
     return b"".join(parts)
 
 
 def parse(data: bytes, now: int) -> Content | None:
-    """What a file says; ``None`` for one that is no lease. One that asks for too much, or began after ``now``, has
-    ended and holds nothing."""
+    """What a file says; ``None`` for one that is no lease, asks for too much, or began after ``now``."""
     if len(data) < HEADER.size:
         return None
-    magic, since, until, _revoked, count = HEADER.unpack_from(data)
-    if magic != MAGIC:
+    magic, since, until, count = HEADER.unpack_from(data)
+    if magic != MAGIC or since > now or until > since + _MAX_NS:
         return None
     keys = _parse_keys(data, count)
-    if keys is None or since > now or until > since + _MAX_NS:
-        return Content(0, 0, ())
-    return Content(since, until, keys)
+    return None if keys is None else Content(since, until, keys)
 
 
 def _parse_keys(data: bytes, count: int) -> tuple[bytes, ...] | None:

@@ -26,7 +26,6 @@ import (
 
 const (
 	clockBoottime = 7
-	revokedAt     = 24
 	settle        = 50 * time.Millisecond
 	poll          = 500 * time.Microsecond
 )
@@ -73,12 +72,11 @@ func take(store string, key []byte, seconds uint64) *lease {
 	data := []byte("IPFSLEA1")
 	data = order.AppendUint64(data, since)
 	data = order.AppendUint64(data, l.until)
-	data = order.AppendUint32(data, 0)
-	data = order.AppendUint32(data, 1)
+	data = order.AppendUint64(data, 1)
 	data = order.AppendUint16(data, uint16(len(key)))
 	data = append(data, key...)
 	for {
-		l.file = must(os.OpenFile(name+".new", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600))
+		l.file = must(os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600))
 		if err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_SH); err != nil {
 			fail(err)
 		}
@@ -103,10 +101,13 @@ func (l *lease) stamps() (stamps [2]uint64) {
 	return stamps
 }
 
+// lost tells whether the time is over, or the node has taken the lease away: then its file has no name any more.
 func (l *lease) lost() bool {
-	var word [4]byte
-	must(l.file.ReadAt(word[:], revokedAt))
-	return now() >= l.until || word != [4]byte{}
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(int(l.file.Fd()), &stat); err != nil {
+		fail(err)
+	}
+	return now() >= l.until || stat.Nlink == 0
 }
 
 type environment struct {
