@@ -114,7 +114,7 @@ def test_the_numbers() -> None:
         f"up to {LEASE_KEYS} blocks for up to {LEASE_MAX_SECONDS:g} seconds",
         f"at most {LEASE_MAX_SECONDS:g} s later",
         f"at most {LEASE_KEY_BYTES})",
-        f"over {LEASE_MAX_FILES} (",
+        f"over {LEASE_MAX_FILES} leases",
         f"after {LEASE_SETTLE_SECONDS * 1000:g} ms",
     ):
         assert words in text
