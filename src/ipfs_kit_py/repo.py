@@ -148,7 +148,8 @@ def _field_value(name: str, value: Any) -> Any:
             raise ConfigError(f"{name} is a list of texts, not {value!r}")
         return tuple(value)
     kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), str: (str,), float: (int, float)}
-    wanted = kinds.get(type(default)) or kinds[float if "float" in str(_SETTABLE[name].type) else int]
+    named = str(_SETTABLE[name].type)
+    wanted = kinds.get(type(default)) or kinds[float if "float" in named else bool if "bool" in named else int]
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise ConfigError(f"{name} is {' or '.join(kind.__name__ for kind in wanted)}, not {value!r}")
     return value

@@ -216,3 +216,29 @@ def test_content_that_is_nowhere_is_not_found_by_a_node_without_peers(serving: K
                 await node.block_get(NOBODY)
 
     trio.run(main)
+
+
+def test_a_master_fetches_ahead_and_replicates_and_a_leecher_does_neither(serving: Kubo, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}").write_bytes(random.Random(number).randbytes(20_000))
+    root = serving.add(folder)
+    names = sorted(serving.ls(root))
+
+    async def read(role: str) -> tuple[int | None, list[str]]:
+        config = NodeConfig(role=role, libp2p=False, tiers=tuple(tables(serving)[1:]), repo=tmp_path / role)
+        async with open_node(config) as node:
+            for name in names:
+                assert len(await node.read_bytes(f"{root}/{name}")) == 20_000
+            await node.pin_add(root)
+            found = await node.statistics()
+            return None if found.prefetch is None else found.prefetch.used, [row.tier for row in found.replicas]
+
+    async def main() -> None:
+        used, _tiers = await read("master")
+        assert used is not None
+        assert used > 0
+        assert (await read("leecher"))[0] is None
+
+    trio.run(main)

@@ -198,7 +198,9 @@ STORE_SCAN_BATCH = 4096  # entries read in one snapshot when a store is listed
 SWEEP_BATCH = 512  # blocks deleted in one transaction: a few milliseconds in which no other can write
 VERIFY_BATCH_BYTES = 8 * MIB  # blocks hashed in one view: about 20 ms
 MAX_PIN_NAME_BYTES = 255  # Kubo's limit
-HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes: nodes of DAGs, not their leaves
+HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes at once: nodes of DAGs, not their leaves
+HOT_HEAT = 3.0  # from which it takes larger ones too: of three uses lately
+HOT_SHARE = 16  # none larger than one part of so many of it
 
 # --- cache policy -----------------------------------------------------------------------------------------------------
 POLICY_MAX_GHOSTS = 262_144  # blocks that went from memory whose score is remembered, about 100 bytes each
@@ -381,7 +383,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
-_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache")  # settings with a default by role
+# settings with a default by role
+_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication")
 
 
 def tier_name(spec: object) -> str:
@@ -402,7 +405,8 @@ class NodeConfig:
     ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
     dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
-    What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections.
+    What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections,
+    whether blocks are fetched ahead, and in how many places, this node among them, a pin is to be.
     ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
     to fetch from, ``offline`` nothing.
     """
@@ -416,6 +420,8 @@ class NodeConfig:
     offline: bool = False
     storage_max: int | None = None
     memory_cache: int | None = None
+    prefetch: bool | None = None
+    replication: int | None = None
     profile: str = "unixfs-v1-2025"
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -429,10 +435,10 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ConfigError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
-        for name in ("storage_max", "memory_cache"):
+        for name, unit in (("storage_max", " bytes"), ("memory_cache", " bytes"), ("replication", "")):
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise ConfigError(f"{name} must be 0 or more bytes, not {value}")
+                raise ConfigError(f"{name} must be 0 or more{unit}, not {value}")
         names = [tier_name(spec) for spec in self.tiers]
         for name in names:
             if names.count(name) > 1:

@@ -12,6 +12,7 @@ import trio
 
 from ipfs_kit_py.bitswap.exchange import Bitswap
 from ipfs_kit_py.content.miss.misses import Misses
+from ipfs_kit_py.content.prefetching import Prefetching
 from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.config import (
@@ -31,6 +32,7 @@ from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.repo import Repo
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
+from ipfs_kit_py.storage.prefetch import Prefetcher
 from ipfs_kit_py.storage.remote.build import TierContext, build_tiers
 from ipfs_kit_py.storage.tiers import TieredStore
 
@@ -154,14 +156,20 @@ async def _wire(
         exchange = Bitswap(swarm, store, random.Random())
         await services.start(exchange.run)
     if not tiers:
-        return Node(config, key, BlockSource(store, exchange), store, services, network=swarm, exchange=exchange)
-    misses = Misses(store, exchange, tiers, random.Random(), on_fetched=store.heat.on_fetched)
-    await services.start(misses.run)
-    source = BlockSource(store, misses)
-    of_pins = _replicating(config, tiers)
-    replicas = Replicas(services, source, store, tiers, of_pins, on_stored=misses.forget_absent)
-    remote = Remote(misses, replicas)
-    return Node(config, key, source, store, services, network=swarm, exchange=exchange, remote=remote)
+        source, remote = BlockSource(store, exchange), None
+    else:
+        misses = Misses(store, exchange, tiers, random.Random(), on_fetched=store.heat.on_fetched)
+        await services.start(misses.run)
+        source = BlockSource(store, misses)
+        of_pins = _replicating(config, tiers)
+        remote = Remote(misses, Replicas(services, source, store, tiers, of_pins, on_stored=misses.forget_absent))
+    prefetching = None
+    if source.exchange is not None and config.role_policy.prefetch:
+        prefetching = Prefetching(source, source.exchange, Prefetcher(config.role_policy.memory_cache))
+        await services.start(prefetching.run)
+    return Node(
+        config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching
+    )
 
 
 def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:

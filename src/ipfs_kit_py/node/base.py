@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.bitswap.exchange import Bitswap
     from ipfs_kit_py.content.miss.misses import Misses
+    from ipfs_kit_py.content.prefetching import Prefetching
     from ipfs_kit_py.content.replicas import Replicas
     from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.core.cid import CID, PeerID
@@ -44,6 +45,7 @@ class Services:
         network: Swarm | None,
         exchange: Bitswap | None,
         remote: Remote | None = None,
+        prefetching: Prefetching | None = None,
     ) -> None:
         self.config = config
         self.peer_id: PeerID = key.peer_id()
@@ -54,6 +56,7 @@ class Services:
         self._swarm = network
         self._exchange = exchange
         self._remote = remote
+        self._prefetching = prefetching
         self._trees = Trees(nursery, source)
 
     @property

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.bitswap.exchange import Bitswap, BitswapStatistics
     from ipfs_kit_py.content.miss.origin import OriginStatistics
+    from ipfs_kit_py.content.prefetching import Prefetching
     from ipfs_kit_py.content.replicas import ReplicaStatistics
     from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.core.cid import CID, PeerID
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from ipfs_kit_py.node.base import Remote
     from ipfs_kit_py.node.messages import MessageHandler
     from ipfs_kit_py.storage.base import LocalStore, StoreStatistics, TierStatistics
+    from ipfs_kit_py.storage.prefetch import PrefetchStatistics
 
 
 @dataclass(frozen=True)
 class NodeStatistics:
     """Counters of every service; ``None`` for those that a node without network has not got. ``tiers`` are those of
     this machine, the fastest first; ``sources`` those of missing blocks, peers first, and ``replicas`` the copies at
-    remote tiers: both empty without remote tiers."""
+    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none."""
 
     store: StoreStatistics
     network: SwarmStatistics | None
@@ -45,6 +47,7 @@ class NodeStatistics:
     tiers: list[TierStatistics]
     sources: list[OriginStatistics]
     replicas: list[ReplicaStatistics]
+    prefetch: PrefetchStatistics | None
 
 
 class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs):
@@ -65,8 +68,12 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
         network: Swarm | None,
         exchange: Bitswap | None,
         remote: Remote | None = None,
+        prefetching: Prefetching | None = None,
     ) -> None:
-        super().__init__(config, key, source, store, nursery, network=network, exchange=exchange, remote=remote)
+        super().__init__(
+            config, key, source, store, nursery, network=network, exchange=exchange, remote=remote,
+            prefetching=prefetching,
+        )  # fmt: skip
         self._messages = None if network is None else Messages(network, self._make_ready)
         self._maker: Callable[[str], Iterable[bytes] | None] | None = None
         self._stop = trio.Event()
@@ -94,6 +101,7 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
             await trio.to_thread.run_sync(self._store.tiers),
             [] if self._remote is None else self._remote.misses.statistics(),
             [] if self._remote is None else await trio.to_thread.run_sync(self._remote.replicas.statistics),
+            None if self._prefetching is None else self._prefetching.statistics(),
         )
 
     # --- messages and content on demand -------------------------------------------------------------------------------
