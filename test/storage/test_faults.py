@@ -55,9 +55,11 @@ def must_be_there(lines: list[str]) -> list[tuple[int, int]]:
 @pytest.mark.slow
 def test_killed_in_a_full_cache(tmp_path: Path, spawn: Callable[..., Child]) -> None:
     rng, child, evicted = random.Random(7), spawn("churn_nursery", tmp_path), 0
+    acknowledged = 0
     for seed in range(1, ROUNDS + 1):
         lines = one_life(child, seed, rng.uniform(0, MAX_MILLISECONDS))
         wanted = [block(*one) for one in must_be_there(lines)]
+        acknowledged += len(wanted)
         with DiskStore(tmp_path, quota=CHURN_QUOTA) as store:
             assert store.get_many([cid for cid, _data in wanted]) == [data for _cid, data in wanted]
             checked = list(store.verify())
@@ -68,6 +70,7 @@ def test_killed_in_a_full_cache(tmp_path: Path, spawn: Callable[..., Child]) -> 
             evicted += found.bytes > CHURN_QUOTA * 8 // 10
             if seed % 10 == 0:
                 list(store.sweep(frozenset(), store.mark()))
+    assert acknowledged > ROUNDS
     assert evicted > ROUNDS // 4, "the cache was seldom near full: this tested nothing"
 
 

@@ -46,6 +46,17 @@ def test_small_blocks_become_hot_when_read(tiers: TieredStore) -> None:
     assert tiers.statistics().hits == before + 1
 
 
+def test_large_blocks_become_hot_when_they_are_used_often(tmp_path: Path) -> None:
+    store = TieredStore(MemoryStore(100_000), DiskStore(tmp_path), hot_bytes=1000)
+    huge = block(3, 7000)
+    store.put_many([LEAF, huge])
+    for turn in range(5):
+        assert hot(store) == ({LEAF.cid.multihash} if turn > 2 else set())
+        assert store.get_many([LEAF.cid, huge.cid]) == [LEAF.data, huge.data]
+    assert hot(store) == {LEAF.cid.multihash}, "one that is too large a part of the memory stays below"
+    store.close()
+
+
 def test_views_of_both_tiers(tiers: TieredStore) -> None:
     tiers.put_many([NODE, LEAF])
     with tiers.view([LEAF.cid, NODE.cid, block(3, 10).cid]) as views:

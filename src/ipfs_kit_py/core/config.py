@@ -199,7 +199,7 @@ SWEEP_BATCH = 512  # blocks deleted in one transaction: a few milliseconds in wh
 VERIFY_BATCH_BYTES = 8 * MIB  # blocks hashed in one view: about 20 ms
 MAX_PIN_NAME_BYTES = 255  # Kubo's limit
 HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes at once: nodes of DAGs, not their leaves
-HOT_HEAT = 3.0  # from which it takes larger ones too: of three uses lately
+HOT_HEAT = 2.5  # from which it takes larger ones too: of three uses lately
 HOT_SHARE = 16  # none larger than one part of so many of it
 
 # --- cache policy -----------------------------------------------------------------------------------------------------

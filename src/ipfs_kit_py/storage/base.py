@@ -172,7 +172,8 @@ class LocalStore(BlockStore, Protocol):
     def trim(self) -> int:
         """Evict in the background: above the high water, down to the low one, in small transactions between which
         others write; and store what is known of heat. Returns the blocks that went. Call it on a worker thread, every
-        few seconds; where there is nothing to do it takes microseconds."""
+        few seconds; where there is nothing to do it takes microseconds. ``QuotaExceeded`` on a disk so full that
+        not even deleting works."""
         ...
 
     def tiers(self) -> list[TierStatistics]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_kit_py.core.cid import Block
-from ipfs_kit_py.core.config import HOT_BLOCK_BYTES
+from ipfs_kit_py.core.config import HOT_BLOCK_BYTES, HOT_HEAT, HOT_SHARE
 from ipfs_kit_py.core.errors import NotFound, QuotaExceeded
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ WARM_BLOCKS = 16  # brought to memory at once: 32 MiB at the most
 
 
 class TieredStore:
-    """``memory``, a cache of blocks up to ``hot_bytes`` each, over ``below``, which has them all.
+    """``memory``, a cache of blocks up to ``hot_bytes`` each, and of larger ones that are hot, over ``below``, which
+    has them all.
 
     Where ``below`` has no room for fetched blocks they go to memory alone, so that a full disk does not end a fetch.
     Pins, marks and all else are those of ``below``. Closing closes both.
@@ -73,9 +74,15 @@ class TieredStore:
         return found
 
     def _heat(self, blocks: Iterable[Block]) -> None:
-        hot = [block for block in blocks if memoryview(block.data).nbytes <= self._hot_bytes]
+        hot = [block for block in blocks if self._is_hot(block)]
         if hot:
             self._to_memory(hot)
+
+    def _is_hot(self, block: Block) -> bool:
+        size = memoryview(block.data).nbytes
+        if size <= self._hot_bytes:
+            return True
+        return size <= self.memory.quota // HOT_SHARE and self.heat.heat_of(block.cid.multihash) >= HOT_HEAT
 
     def _to_memory(self, blocks: Sequence[Block]) -> bool:
         try:
