@@ -16,7 +16,7 @@ counts as standing still.
 from __future__ import annotations
 
 import heapq
-from math import log2
+from math import inf, log2
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ipfs_kit_py.core.config import HEAT_HALF_LIFE_SECONDS, HEAT_KEYS, MISS_PEERS_PRIOR_SECONDS
@@ -78,11 +78,12 @@ class Heat:
     def __init__(self, half_life: float = HEAT_HALF_LIFE_SECONDS, most: int = HEAT_KEYS) -> None:
         self.half_life = half_life
         self._most = most
-        self._found: dict[bytes, Warmth] = {}
+        self._scores: dict[bytes, float] = {}
+        self._costs: dict[bytes, float] = {}  # of some of them
         self._when = 0.0
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._scores)
 
     def _at(self, now: float) -> float:
         self._when = max(self._when, now / self.half_life)
@@ -90,59 +91,58 @@ class Heat:
 
     def on_access(self, multihashes: Iterable[bytes], now: float) -> None:
         """Blocks are used."""
-        found, when = self._found, self._at(now)
-        fresh = Warmth(when)
-        for key in multihashes:
-            old = found.get(key)
-            if old is None:
-                found[key] = fresh
-            else:  # ``together``, in place: this is the path of every read
-                past = old.score - when
-                found[key] = Warmth(when + log2(1.0 + 2.0**past) if past > -48.0 else when, old.cost)
-        if len(found) > self._most:
+        scores, when = self._scores, self._at(now)
+        for key in multihashes:  # ``together``, in place: this is the path of every read
+            past = scores.get(key, -inf) - when
+            scores[key] = when + log2(1.0 + 2.0**past) if past > -48.0 else when
+        if len(scores) > self._most:
             self._forget()
 
     def on_fetched(self, multihashes: Iterable[bytes], seconds: float, now: float) -> None:
         """Blocks came from the tier below, each in so many seconds; that is no use of them."""
-        when = self._at(now)
+        coldest = self._at(now) + COLDEST
         for key in multihashes:
-            old = self._found.get(key)
-            self._found[key] = Warmth(when + COLDEST if old is None else old.score, seconds)
-        if len(self._found) > self._most:
+            self._scores.setdefault(key, coldest)
+            self._costs[key] = seconds
+        if len(self._scores) > self._most:
             self._forget()
 
     def _forget(self) -> None:
-        coldest = heapq.nsmallest(max(1, self._most // 8), self._found, key=lambda key: self._found[key].score)
-        for key in coldest:
-            del self._found[key]
+        for key in heapq.nsmallest(max(1, self._most // 8), self._scores, key=self._scores.__getitem__):
+            del self._scores[key]
+            self._costs.pop(key, None)
 
     def get(self, multihash: bytes) -> Warmth | None:
         """What is known of a block."""
-        return self._found.get(multihash)
+        score = self._scores.get(multihash)
+        return None if score is None else Warmth(score, self._costs.get(multihash, 0.0))
 
     def heat_of(self, multihash: bytes, now: float) -> float:
         """The heat of a block, 0 where it was never used or that is long ago."""
-        found = self._found.get(multihash)
-        return 0.0 if found is None else heat_at(found.score, self._at(now))
+        return heat_at(self._scores.get(multihash, -inf), self._at(now))
+
+    def _rows(self) -> Iterator[tuple[bytes, Warmth]]:
+        return ((key, Warmth(score, self._costs.get(key, 0.0))) for key, score in self._scores.items())
 
     def hottest(self, count: int, now: float) -> list[tuple[bytes, float]]:
         """The ``count`` hottest blocks with their heat."""
-        return hottest(self._found.items(), count, self._at(now))
+        return hottest(self._rows(), count, self._at(now))
 
     def coldest(self, count: int, now: float) -> list[tuple[bytes, float]]:
         """The ``count`` coldest of those that have a heat."""
-        return coldest(self._found.items(), count, self._at(now))
+        return coldest(self._rows(), count, self._at(now))
 
     def take(self) -> dict[bytes, Warmth]:
         """All of it, which is forgotten here."""
-        found, self._found = self._found, {}
+        found = dict(self._rows())
+        self._scores, self._costs = {}, {}
         return found
 
     def statistics(self) -> HeatStatistics:
-        return HeatStatistics(len(self._found), 0, 0, self.half_life)
+        return HeatStatistics(len(self._scores), 0, 0, self.half_life)
 
     def __repr__(self) -> str:
-        return f"<Heat of {len(self._found)} blocks, half-life {self.half_life:g} s>"
+        return f"<Heat of {len(self._scores)} blocks, half-life {self.half_life:g} s>"
 
 
 def hottest(rows: Iterable[tuple[bytes, Warmth]], count: int, when: float) -> list[tuple[bytes, float]]:
