@@ -223,7 +223,7 @@ def test_what_breaks_the_protocol_is_found(kind: type[KeepingTier], name: str) -
         with pytest.raises((conformance.NotConforming, NotFound, BackendError, KeyError)):
             await check(conformance.Setting(kind(), seconds=5.0))
 
-    trio.run(main, clock=MockClock(autojump_threshold=0.05))
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 def test_a_tier_that_hangs_is_found() -> None:

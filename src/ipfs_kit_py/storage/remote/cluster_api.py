@@ -169,7 +169,7 @@ class ClusterApi:
     async def _added(self, answer: Answer) -> CID:
         await self._judge(answer)
         found: CID | None = None
-        async with aclosing(_lines(answer)) as rows:
+        async with aclosing(_lines(answer, API_ANSWER_BYTES)) as rows:
             async for row in rows:
                 found = cid_of(row.get("cid"), answer.what)
         if found is None:
@@ -259,11 +259,15 @@ class ClusterApi:
         raise BackendError(message)
 
 
-async def _lines(answer: Answer) -> AsyncGenerator[dict[str, Any], None]:
-    """The objects of an answer, one a line; it is closed at the end. ``StreamFailed`` where its trailer says so."""
-    rest = b""
+async def _lines(answer: Answer, limit: int | None = None) -> AsyncGenerator[dict[str, Any], None]:
+    """The objects of an answer of at most ``limit`` bytes, one a line; it is closed at the end. ``StreamFailed`` where
+    its trailer says so."""
+    rest, size = b"", 0
     try:
         async for data in answer:
+            size += len(data)
+            if limit is not None and size > limit:
+                raise BackendError(f"{answer.what}: the answer is over {limit} bytes")
             *lines, rest = (rest + data).split(b"\n")
             if len(rest) > RPC_LINE_BYTES:
                 raise BackendError(f"{answer.what}: a line of over {RPC_LINE_BYTES} bytes")
