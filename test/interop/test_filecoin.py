@@ -12,18 +12,20 @@ import trio
 
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, Block
 from ipfs_kit_py.core.errors import BackendError, NotFound
+from ipfs_kit_py.storage.remote import conformance
 from ipfs_kit_py.storage.remote.chain import Chain
 from ipfs_kit_py.storage.remote.commp import piece_of
 from ipfs_kit_py.storage.remote.gateway import GatewayTier
+from ipfs_kit_py.storage.remote.http import Http
 from ipfs_kit_py.storage.remote.pdp_store import Deposit
 from ipfs_kit_py.storage.remote.warm_storage import ChainKey, keccak
 from test.peers import locate
 from test.peers.anvil import Anvil
 from test.peers.kubo import Kubo
 from test.remote.dags import stream, tree
-from test.remote.filecoin_servers import DELEGATE, PinServer
-from test.remote.filecoin_tiers import World, run
-from test.remote.loopback import serving
+from test.remote.filecoin_servers import DELEGATE, PdpServer, PinServer
+from test.remote.filecoin_tiers import World, run, world
+from test.remote.loopback import Reply, Request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -104,6 +106,37 @@ def test_a_dag_comes_from_a_gateway_and_where_that_lacks_it_from_pieces(tmp_path
             assert statistics.lies == 0
 
         run(work, gateway=gateway)
+
+
+def test_it_conforms_beside_a_provider_that_indexes(tmp_path: Path) -> None:
+    """Its gateway is Kubo's, which has imported all pieces that came by the time it is asked."""
+    try:
+        binary = locate.kubo()
+    except locate.PeerMissing as error:
+        pytest.skip(str(error))
+    provider, known = PdpServer(), set[str]()
+
+    async def main() -> None:
+        async def indexed(request: Request) -> Reply:
+            for name, raw in provider.pieces.items():
+                if name not in known:
+                    known.add(name)
+                    await trio.to_thread.run_sync(lambda raw=raw: kubo.dag_import(raw, pin=False))
+            headers = [(name, request.headers[name]) for name in ("accept", "cache-control") if name in request.headers]
+            answer = await http.call(request.method, request.path, params=request.query.items(), headers=headers)
+            kind = answer.headers.get("content-type", "text/plain")
+            return Reply(answer.status, answer.body, {"Content-Type": kind})
+
+        http = Http(kubo.gateway_url)
+        async with serving(indexed) as url:
+            gateway = GatewayTier([url], rng=random.Random(1))
+            async with world(provider, gateway=gateway) as found:
+                applied = await conformance.check(found.tier, seconds=20.0)
+        assert all(applied.values())
+        await http.aclose()
+
+    with Kubo(binary, tmp_path / "kubo", gateway=True, settings={"Gateway.NoFetch": True}) as kubo:
+        trio.run(main)
 
 
 # --- pinning services -------------------------------------------------------------------------------------------------

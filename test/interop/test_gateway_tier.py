@@ -12,6 +12,7 @@ import trio
 from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.errors import NotAFile, NotFound
 from ipfs_kit_py.dag.reader import FileReader
+from ipfs_kit_py.storage.remote import conformance
 from ipfs_kit_py.storage.remote.gateway import GatewayTier, configured_gateways
 from ipfs_kit_py.storage.remote.http import Http
 from test.peers import locate
@@ -270,3 +271,30 @@ def test_two_makes_of_gateways_are_raced_and_complete_each_other(served: Kubo, f
 
     run([served.gateway_url, fetched.url], work)
     run([fetched.url, served.gateway_url], work)
+
+
+# --- conformance ------------------------------------------------------------------------------------------------------
+def conforms(tier: GatewayTier, place: Callable[[list[Block]], Awaitable[object]]) -> Awaitable[None]:
+    async def work() -> None:
+        applied = await conformance.check(tier, seconds=20.0, place=place)
+        assert {name for name, made in applied.items() if not made} == {
+            "status_of_what_is_kept", "any_order_and_again", "removed", "false_blocks", "gaps", "failing_sources",
+            "cancelled_puts",
+        }  # fmt: skip
+
+    return work()
+
+
+def test_it_conforms_on_kubos_gateway(served: Kubo) -> None:
+    async def place(blocks: list[Block]) -> None:
+        raw = archive(blocks[0].cid, blocks)
+        await trio.to_thread.run_sync(lambda: served.dag_import(raw, pin=False))
+
+    run([served.gateway_url], lambda tier: conforms(tier, place))
+
+
+def test_it_conforms_on_verified_fetch(fetched: VerifiedFetch) -> None:
+    async def place(blocks: list[Block]) -> None:
+        await trio.to_thread.run_sync(fetched.load, archive(blocks[0].cid, blocks))
+
+    run([fetched.url], lambda tier: conforms(tier, place))

@@ -12,6 +12,7 @@ import trio
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, Block
 from ipfs_kit_py.core.errors import BackendError, InvalidBlock, NotFound, TimedOut
 from ipfs_kit_py.dag import dag_cbor
+from ipfs_kit_py.storage.remote import conformance
 from ipfs_kit_py.storage.remote.base import Transient
 from ipfs_kit_py.storage.remote.kubo import KuboTier
 from test.peers import locate
@@ -222,3 +223,12 @@ def test_a_daemon_that_wants_a_token(tmp_path: Path) -> None:
         run(kubo, denied, token="wrong")
         run(kubo, allowed, token="s3cret")
         run(kubo, partly, login=("me", "word"))
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_it_conforms(kubo: Kubo, offline: bool) -> None:
+    async def work(tier: KuboTier) -> None:
+        applied = await conformance.check(tier, seconds=20.0)
+        assert all(applied.values())
+
+    run(kubo, work, offline=offline, seconds=3.0)

@@ -15,7 +15,7 @@ from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound, NotSupp
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.dag.car import read_car
-from ipfs_kit_py.storage.remote import storacha_api, ucan
+from ipfs_kit_py.storage.remote import conformance, storacha_api, ucan
 from ipfs_kit_py.storage.remote.did import Unauthorized, did_of
 from ipfs_kit_py.storage.remote.storacha import StorachaTier
 from ipfs_kit_py.storage.remote.storacha_uploads import Upload
@@ -428,6 +428,16 @@ def test_what_the_services_own_client_uploaded_is_read(service: Storacha, tmp_pa
                 await tier.get(leaf)
         await tier.remove(root)
         assert service.holds(uploaded["space"])["uploads"] == 0
+        await tier.aclose()
+
+    run(work)
+
+
+def test_it_conforms(service: Storacha, tmp_path: Path) -> None:
+    async def work() -> None:
+        tier = Space(service).simple(folder=tmp_path)
+        applied = await conformance.check(tier, seconds=20.0)
+        assert all(applied.values())
         await tier.aclose()
 
     run(work)

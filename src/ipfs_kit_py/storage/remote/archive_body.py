@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.core.config import RPC_SEND_BYTES
-from ipfs_kit_py.core.errors import HashMismatch, InvalidBlock
-from ipfs_kit_py.core.multihash import IDENTITY
-from ipfs_kit_py.dag import car, codecs
+from ipfs_kit_py.core.errors import HashMismatch
+from ipfs_kit_py.dag import car
+from ipfs_kit_py.storage.remote.lacking import Lacking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
@@ -24,11 +24,9 @@ class ArchiveBody:
     the end where one lacks that others link to: the server would look for it in its network."""
 
     def __init__(self, root: CID, blocks: AsyncIterable[Block]) -> None:
-        self._root = root
         self._blocks = aiter(blocks)
         self._head = car.header([root])
-        self._here: set[bytes] = set()  # by multihash
-        self._lacking: dict[bytes, CID] = {} if root.multihash[0] == IDENTITY else {root.multihash: root}
+        self._lacking = Lacking(root)
 
     def __aiter__(self) -> ArchiveBody:
         return self
@@ -45,8 +43,7 @@ class ArchiveBody:
             size += memoryview(block.data).nbytes
         if batch or self._head:
             return await trio.to_thread.run_sync(self._joined, batch)
-        for cid in self._lacking.values():
-            raise InvalidBlock(f"block {cid} is not among the blocks of {self._root} to be put")
+        self._lacking.check()
         raise StopAsyncIteration
 
     def _joined(self, batch: list[Block]) -> bytes:
@@ -55,11 +52,7 @@ class ArchiveBody:
         for cid, data in batch:
             if not cid.verify(data):
                 raise HashMismatch(f"block {cid} was given with other bytes", expected=cid)
-            self._here.add(cid.multihash)
-            self._lacking.pop(cid.multihash, None)
-            for link in codecs.links(cid, data):
-                if link.multihash not in self._here and link.multihash[0] != IDENTITY:
-                    self._lacking[link.multihash] = link
+            self._lacking.take(cid, data)
             parts += car.section(cid, data)
         return b"".join(parts)
 

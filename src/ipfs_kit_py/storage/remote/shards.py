@@ -18,6 +18,7 @@ from ipfs_kit_py.core.config import API_UPLOAD_CHUNK, MAX_CAR_SECTION_BYTES, PIE
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, InvalidBlock
 from ipfs_kit_py.dag import car
 from ipfs_kit_py.storage.remote.commp_pool import PieceHasher
+from ipfs_kit_py.storage.remote.lacking import Lacking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -75,8 +76,9 @@ class FileBody:
 class ArchiveWriter:
     """One archive being written. ``add`` gathers, ``flush`` moves what is gathered out of the loop."""
 
-    def __init__(self, root: CID, file: int, hasher: Hasher) -> None:
+    def __init__(self, root: CID, file: int, hasher: Hasher, lacking: Lacking) -> None:
         self.size = 0
+        self._lacking = lacking
         self._file = file
         self._hasher = hasher
         self._blocks: list[Block] = []
@@ -98,15 +100,16 @@ class ArchiveWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        batch = await trio.to_thread.run_sync(_write, self._file, self._blocks, self._parts)
+        batch = await trio.to_thread.run_sync(_write, self._file, self._blocks, self._parts, self._lacking)
         self._blocks, self._parts, self._gathered = [], [], 0
         await self._hasher.feed(batch)
 
 
-def _write(file: int, blocks: list[Block], parts: list[bytes]) -> bytes:
+def _write(file: int, blocks: list[Block], parts: list[bytes], lacking: Lacking) -> bytes:
     for cid, data in blocks:
         if not cid.verify(data):
             raise HashMismatch(f"block {cid} was given for the archive with other bytes", expected=cid)
+        lacking.take(cid, data)
     batch = b"".join(parts)
     view = memoryview(batch)
     try:
@@ -122,8 +125,9 @@ class Cutter(ABC, Generic[T]):
     as a context; its file is gone afterwards. ``folder`` is where the files are, by default the system's for temporary
     ones.
 
-    Each archive names the root. Raises ``InvalidBlock`` where a block fits no archive or the root was not among them,
-    ``HashMismatch`` where a block is not what its CID names, ``BackendError`` where the disk fails.
+    Each archive names the root. Raises ``InvalidBlock`` where a block fits no archive or, before the last archive is
+    given, one lacks that is linked to; ``HashMismatch`` where a block is not what its CID names, ``BackendError`` where
+    the disk fails.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Cutter(ABC, Generic[T]):
         if most < _LEAST_BYTES:
             raise ConfigError(f"an archive takes at least {_LEAST_BYTES} bytes, not {most}")
         self._root = root
+        self.lacking = Lacking(root)
         self._blocks = aiter(blocks)
         self._most = most
         self._limit = limit
@@ -176,7 +181,10 @@ class Cutter(ABC, Generic[T]):
         if self.count > self._limit:
             raise BackendError(f"{self._root} takes more than {self._limit} archives of {self._most} bytes")
         with self._opened() as file:
-            yield await self._fill(first, file.fileno())
+            filled = await self._fill(first, file.fileno())
+            if self._ended and self._waiting is None:
+                self.lacking.check()
+            yield filled
 
     def _opened(self) -> IO[bytes]:
         try:
@@ -213,7 +221,7 @@ class Sharder(Cutter[Shard]):
 
     async def _fill(self, first: Block, file: int) -> Shard:
         async with PieceHasher(self._workers) as hasher:
-            writer = ArchiveWriter(self._root, file, hasher)
+            writer = ArchiveWriter(self._root, file, hasher, self.lacking)
             block: Block | None = first
             while block is not None and self._fits(writer, block):
                 await writer.add(block)

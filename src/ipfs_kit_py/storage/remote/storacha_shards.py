@@ -71,7 +71,7 @@ class CarSharder(Cutter[CarShard]):
 
     async def _fill(self, first: Block, file: int) -> CarShard:
         hasher = _Sha256()
-        writer = ArchiveWriter(self._root, file, hasher)
+        writer = ArchiveWriter(self._root, file, hasher, self.lacking)
         slices: list[tuple[bytes, int, int]] = []
         block: Block | None = first
         while block is not None and self._room(writer, slices, block):
