@@ -20,6 +20,8 @@ from ipfs_kit_py.bitswap.wire import PROTOCOLS, V120, Message
 from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import MIB
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, StorageError, TimedOut
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import random
@@ -341,7 +343,7 @@ class Client:
             for at in range(0, len(still), LOOK_BATCH):
                 batch = still[at : at + LOOK_BATCH]
                 try:
-                    found = await trio.to_thread.run_sync(self._store.get_many, batch)
+                    found = await threads.run(Pool.WORK, self._store.get_many, batch)
                 except IPFSKitError as error:
                     logger.debug("the store could not be looked at: %s", error)
                     break

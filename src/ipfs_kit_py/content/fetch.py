@@ -14,6 +14,8 @@ from ipfs_kit_py.core.config import PUT_BATCH_BYTES, READ_AHEAD_BYTES
 from ipfs_kit_py.core.errors import InvalidBlock, NotFound, NotSupported
 from ipfs_kit_py.dag import car, codecs
 from ipfs_kit_py.dag.walk import DagWalk
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -76,7 +78,7 @@ async def keep(source: BlockSource, root: CID) -> DagStat:
         nonlocal size
         blocks, size = list(batch), 0
         batch.clear()
-        await trio.to_thread.run_sync(lambda: source.store.put_many(blocks, kept=True))
+        await threads.run(Pool.WORK, lambda: source.store.put_many(blocks, kept=True))
 
     async def each(block: Block) -> None:
         nonlocal size
@@ -116,12 +118,12 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         nonlocal waiting
         blocks, waiting = list(batch), 0
         batch.clear()
-        brought.extend(await trio.to_thread.run_sync(_put_fresh, source.store, blocks))
+        brought.extend(await threads.run(Pool.WORK, _put_fresh, source.store, blocks))
 
     try:
         async with finishing(pieces):
             async for piece in pieces:
-                found = await trio.to_thread.run_sync(reader.feed, piece)
+                found = await threads.run(Pool.WORK, reader.feed, piece)
                 batch += found
                 count += len(found)
                 grown = sum(memoryview(block.data).nbytes for block in found)
@@ -132,9 +134,9 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         await flush()
     except BaseException:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(source.store.delete_many, brought)
+            await threads.run(Pool.WORK, source.store.delete_many, brought)
         raise
-    return Imported([(root, await trio.to_thread.run_sync(missing, source.store, root)) for root in roots], count, size)
+    return Imported([(root, await threads.run(Pool.WORK, missing, source.store, root)) for root in roots], count, size)
 
 
 def _put_fresh(store: BlockStore, blocks: list[Block]) -> list[CID]:

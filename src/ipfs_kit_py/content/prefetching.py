@@ -19,6 +19,8 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.core.errors import InvalidBlock, IPFSKitError, NotSupported
 from ipfs_kit_py.dag import codecs
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -184,7 +186,7 @@ class Prefetching:
         begun, size = trio.current_time(), 0
         scope = trio.CancelScope()
         try:
-            there = await trio.to_thread.run_sync(self._store.has_many, fetch.cids)
+            there = await threads.run(Pool.WORK, self._store.has_many, fetch.cids)
             self._engine.on_here(cid for cid, here in zip(fetch.cids, there, strict=True) if here)
             wanted = [cid for cid, here in zip(fetch.cids, there, strict=True) if not here]
             if not wanted:

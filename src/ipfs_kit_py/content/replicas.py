@@ -28,6 +28,8 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NotFound, NotSupported, StorageError
 from ipfs_kit_py.dag.walk import DagWalk
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -123,17 +125,17 @@ class Replicas:
     async def refresh(self, name: str, root: CID) -> Replica:
         """Ask the tier how a DAG stands there, and note it. ``NotFound`` where it does not know it."""
         tier = self._named(name, "status")
-        known = await trio.to_thread.run_sync(self._get, name, root) or Replica(name, str(root), "")
+        known = await threads.run(Pool.WORK, self._get, name, root) or Replica(name, str(root), "")
         return await self._note(name, root, _after(known, await tier.status(root), self._clock()))
 
     async def remove(self, name: str, root: CID) -> None:
         """Have a tier keep a DAG no longer."""
         await self._named(name, "remove").remove(root)
-        await trio.to_thread.run_sync(self._store.records.delete, _SPACE, _key(name, root))
+        await threads.run(Pool.WORK, self._store.records.delete, _SPACE, _key(name, root))
 
     async def of(self, root: CID) -> list[Replica]:
         """Where a DAG is, as far as it was noted."""
-        found = await trio.to_thread.run_sync(lambda: [self._get(name, root) for name in self._tiers])
+        found = await threads.run(Pool.WORK, lambda: [self._get(name, root) for name in self._tiers])
         return [replica for replica in found if replica is not None]
 
     def wake(self) -> None:
@@ -185,7 +187,7 @@ class Replicas:
     async def _round(self, name: str) -> float:
         """Do what is due at one tier; returns the seconds until more is."""
         now = self._clock()
-        pins, noted = await trio.to_thread.run_sync(self._both, name)
+        pins, noted = await threads.run(Pool.WORK, self._both, name)
         unpinned = [replica for cid, replica in noted.items() if replica.by_pin and cid not in pins]
         gone = [replica for replica in unpinned if not replica.failures or _is_due(replica, now)]
         todo = [(cid, label) for cid, label in pins.items() if cid not in noted or _is_due(noted[cid], now)]
@@ -196,7 +198,7 @@ class Replicas:
             await self._attempt(name, known, partial(self._bring, name, cid, label, known))
         if len(todo) > REPLICA_CHECKS:
             return 0.0
-        after = await trio.to_thread.run_sync(self._noted, name)
+        after = await threads.run(Pool.WORK, self._noted, name)
         due = min((replica.due for replica in after if replica.by_pin), default=now + REPLICA_CHECK_SECONDS)
         return max(0.0, due - self._clock())
 
@@ -240,7 +242,7 @@ class Replicas:
 
     async def _note(self, name: str, root: CID, replica: Replica) -> Replica:
         value = json.dumps(asdict(replica)).encode()
-        await trio.to_thread.run_sync(self._store.records.put, _SPACE, _key(name, root), value)
+        await threads.run(Pool.WORK, self._store.records.put, _SPACE, _key(name, root), value)
         return replica
 
     def __repr__(self) -> str:

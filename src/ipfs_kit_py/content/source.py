@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import aclosing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import trio
-
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.errors import NotFound
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Blocks read from the store at once, and threads of one session that do: together what blocks that are larger than
-# their links said can take of the memory before a plan has weighed them
+# Blocks read from the store at once. With the threads that do it: what blocks that are larger than their links said can
+# take of the memory before a plan has weighed them
 READ_BLOCKS = 32
-READERS = 4
 
 # Blocks of no bytes, by every function: known from their names. Go servers never send one (they answer HAVE).
 _EMPTY = frozenset(multihash.of(b"", code) for code in multihash.NAMES if code != multihash.IDENTITY)
@@ -59,7 +58,7 @@ class BlockSource:
 
     async def put_many(self, blocks: Sequence[Block], *, kept: bool = False) -> None:
         """Store blocks of our own and serve them to the peers that wait for them."""
-        await trio.to_thread.run_sync(lambda: self.store.put_many(blocks, kept=kept))
+        await threads.run(Pool.WORK, lambda: self.store.put_many(blocks, kept=kept))
         if self.exchange:
             await self.exchange.announce_have(blocks)
 
@@ -73,7 +72,6 @@ class SourceSession:
         self._store = store
         self._fetches = fetches
         self._observer = observer
-        self._readers = trio.CapacityLimiter(READERS)
 
     async def get_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
         """Blocks as they come: those in the store first and in order, then those of peers in any order.
@@ -89,7 +87,7 @@ class SourceSession:
         missing = []
         for at in range(0, len(local), READ_BLOCKS):
             part = local[at : at + READ_BLOCKS]
-            found = await trio.to_thread.run_sync(self._store.get_many, part, limiter=self._readers)
+            found = await threads.run(Pool.READ, self._store.get_many, part)
             if self._observer is not None:
                 here = zip(part, found, strict=True)
                 self._observer.on_hits(self, cids, [Block(cid, data) for cid, data in here if data is not None])

@@ -324,6 +324,11 @@ REPLICA_POLL_SECONDS, REPLICA_POLL_MAX_SECONDS = 0.5, 30.0  # between looks at o
 REPLICA_RETRY_SECONDS, REPLICA_RETRY_MAX_SECONDS = 5.0, 3600.0  # after a failure; doubles up to the longest
 MAX_RECORD_BYTES = 64 * KIB  # of metadata or state kept beside the blocks, for one CID
 
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+READER_THREADS_MIN, READER_THREADS_MAX = 4, 8  # reading blocks of up to 2 MiB, 32 at once: 512 MiB at the very worst
+WORK_THREADS_MIN, WORK_THREADS_MAX = 8, 32  # some wait for the disk while others hash
+
 # --- tiers: prefetch --------------------------------------------------------------------------------------------------
 
 PREFETCH_SHARE = 8  # blocks fetched ahead and not read yet take at most one part of so many of the memory tier

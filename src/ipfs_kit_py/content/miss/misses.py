@@ -23,6 +23,8 @@ from ipfs_kit_py.core.config import (
     MISS_TIER_SECONDS,
 )
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, IPFSKitError, NotFound
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -289,7 +291,7 @@ class Misses:
             failure: IPFSKitError | None = None
             good: list[Arrival] = []
             try:
-                good = await trio.to_thread.run_sync(self._check_and_store, batch)
+                good = await threads.run(Pool.WORK, self._check_and_store, batch)
             except IPFSKitError as error:  # the store is full, broken or closed
                 failure = error
             for arrival in batch:
