@@ -20,7 +20,7 @@ from test.net.exchanges import block, play
 from test.remote.dags import tree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from ipfs_kit_py.core.cid import CID, Block
@@ -78,12 +78,16 @@ class KeepingTier:
 
 @asynccontextmanager
 async def replicating(
-    store: LocalStore, *tiers: KeepingTier, of_pins: Sequence[str] = ("tier",), told: list[str] | None = None
+    store: LocalStore,
+    *tiers: KeepingTier,
+    of_pins: Sequence[str] = ("tier",),
+    told: list[str] | None = None,
+    clock: Callable[[], float] = trio.current_time,
 ) -> AsyncIterator[Replicas]:
     """What looks after ``tiers``, running."""
     async with trio.open_nursery() as nursery:
         made = Replicas(
-            nursery, BlockSource(store, None), store, tiers, of_pins, clock=trio.current_time,
+            nursery, BlockSource(store, None), store, tiers, of_pins, clock=clock,
             on_stored=lambda tier, _cids: told.append(tier) if told is not None else None,
         )  # fmt: skip
         await nursery.start(made.run)
@@ -181,6 +185,24 @@ def test_a_copy_that_is_on_its_way_is_looked_at_until_it_is_safe() -> None:
             looks = tier.looks
             await trio.sleep(1000.0)
             assert tier.looks == looks
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_jumps_neither_stops_the_looks_nor_floods_the_tier(jump: float) -> None:
+    async def scenario() -> None:
+        store, tier, moved = MemoryStore(), KeepingTier(safe=False), 0.0
+        pinned(store)
+        async with replicating(store, tier, clock=lambda: 2e9 + trio.current_time() + moved) as replicas:
+            await trio.sleep(100.0)
+            moved, looks = jump, tier.looks
+            await trio.sleep(1000.0)
+            assert 10 < tier.looks - looks < 100
+            tier.safe = True
+            await trio.sleep(100.0)
+            assert replicas.statistics()[0].safe == 1
+            assert len(tier.puts) == 1
 
     play(scenario)
 
