@@ -10,8 +10,10 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ipfs_kit_py.core.config import LEASE_KEYS, LEASE_MAX_FILES, LEASE_MAX_SECONDS
+from ipfs_kit_py.core.config import LEASE_KEY_BYTES, LEASE_KEYS, LEASE_MAX_FILES, LEASE_MAX_SECONDS
 from ipfs_kit_py.core.errors import BlockLeased, LeaseLost, LocalError, NotFound, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage import leases_layout as layout
 from ipfs_kit_py.storage.base import Problem
@@ -71,8 +73,7 @@ def test_eviction_leaves_leased_blocks(store: DiskStore, leases: Leases) -> None
         assert views[0] == FIRST.data
         lease.check()
     assert names(store) == []
-    press(store)
-    assert has(store, FIRST) == [False]
+    assert store.delete_many([FIRST.cid]) == 1
     assert store.statistics().open_views == 0
 
 
@@ -132,6 +133,14 @@ def test_small_blocks_do_not_move_with_their_neighbours(store: DiskStore, leases
         assert views == [block(number, 200).data for number in range(50)]
 
 
+def test_reading_under_a_lease_warms(store: DiskStore, leases: Leases) -> None:
+    store.put_many([FIRST, SECOND])
+    for _ in range(5):
+        with leases.lease([FIRST.cid]):
+            pass
+    assert store.heat.heat_of(FIRST.cid.multihash) > 3 > store.heat.heat_of(SECOND.cid.multihash)
+
+
 # --- how they end -----------------------------------------------------------------------------------------------------
 
 
@@ -145,8 +154,7 @@ def test_time_ends_a_lease(store: DiskStore, leases: Leases, monkeypatch: pytest
     assert views[0] == FIRST.data
     lease.check()
     monkeypatch.setattr(layout, "now_ns", lambda: began + int(10e9))
-    press(store)
-    assert has(store, FIRST) == [False]
+    assert store.delete_many([FIRST.cid]) == 1
     assert names(store) == []
     with pytest.raises(LeaseLost, match="time is over"):
         lease.check()
@@ -325,6 +333,38 @@ def test_opening_alone_forgets_deletions_and_drafts_but_no_lease(tmp_path: Path)
             store.delete_many([FIRST.cid])
         assert reader.lost() is None
         reader.close()
+
+
+@given(st.binary(max_size=200), st.integers(0, 1 << 40))
+def test_whatever_a_file_says_is_a_lease_or_none(data: bytes, now: int) -> None:
+    for content in (data, layout.MAGIC + data, layout.pack(now, now + 1, [b"key"])[:24] + data):
+        found = layout.parse(content, now)
+        if found is not None:
+            assert found.since <= now
+            assert found.until - found.since <= LEASE_MAX_SECONDS * 1e9
+            assert layout.pack(*found) == content[: layout.HEADER.size + sum(2 + len(key) for key in found.keys)]
+
+
+@given(st.lists(st.binary(max_size=LEASE_KEY_BYTES), max_size=20), st.integers(1, int(LEASE_MAX_SECONDS * 1e9)))
+def test_a_lease_is_read_as_it_was_written(keys: list[bytes], length: int) -> None:
+    data = layout.pack(1000, 1000 + length, keys)
+    assert layout.parse(data, 1000) == (1000, 1000 + length, tuple(keys))
+    assert layout.parse(data, 999) is None
+    assert layout.parse(data[:-1], 1000) is None
+
+
+def test_closing_leaves_entered_leases_alone(tmp_path: Path) -> None:
+    store, leases = DiskStore(tmp_path), Leases(tmp_path)
+    store.put_many([FIRST])
+    lease = leases.lease([FIRST.cid])
+    with lease as views:
+        leases.close()
+        store.close()
+        assert views[0] == FIRST.data
+        with pytest.raises(LocalError):
+            lease.__enter__()
+    with DiskStore(tmp_path) as again:
+        assert has(again, FIRST) == [True]
 
 
 def test_closed_leases_raise(tmp_path: Path, store: DiskStore) -> None:

@@ -112,6 +112,8 @@ class Lease:
         self._snapshot: Snapshot | None = None
 
     def __enter__(self) -> list[memoryview | None]:
+        if self._file is not None:
+            raise LocalError("the lease is entered already: take another one")
         self._file = LeaseFile(self._databases.path / layout.FOLDER, self._keys, self._seconds)
         try:
             self._views = self._find(self._file.stamps())
@@ -148,11 +150,13 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        used = [key for key, view in zip(self._keys, self._views, strict=False) if view is not None]
         try:
             if kind is None:
                 self.check()
         finally:
             self._end()
+        self._databases.heat.on_access(used)  # may write, which what is open here would hold up
 
     def _end(self) -> None:
         views, self._views = self._views, []

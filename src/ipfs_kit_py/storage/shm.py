@@ -115,7 +115,7 @@ class SharedMemoryStore(DiskStore):
         reap(parent)
         self._folder = _Folder(parent)
         try:
-            super().__init__(self._folder.path, quota=quota, map_bytes=max(_SMALLEST_MAP, 2 * quota))
+            super().__init__(self._folder.path, quota=quota, map_bytes=_SMALLEST_MAP + 4 * quota)
         except BaseException:
             self._folder.end()
             raise
