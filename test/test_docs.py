@@ -104,9 +104,9 @@ def test_every_type_of_tier_has_an_example():
 def test_examples_of_tiers_can_be_made(table, tmp_path):
     """As they stand, but for secrets, and for ``replicate``, which is the node's."""
     keys = storacha_table()
-    environment = {"STORACHA_AGENT": keys["agent"], "STORACHA_PROOF": keys["proofs"][0], "CHAIN_KEY": "0x" + "01" * 32}
-    environment |= dict.fromkeys(("KUBO_TOKEN", "GATEWAY_TOKEN", "PIN_TOKEN", "CHAIN_TOKEN"), "secret")
-    environment["CLUSTER_PASSWORD"] = "secret"
+    text = (ROOT / "docs" / "tiers.md").read_text(encoding="utf-8")
+    environment = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "secret")
+    environment |= {"STORACHA_AGENT": keys["agent"], "STORACHA_PROOF": keys["proofs"][0], "CHAIN_KEY": "0x" + "01" * 32}
     spec = {key: value for key, value in table.items() if key != "replicate"}
     [tier] = build_tiers([spec], TierContext(rng=random.Random(), folder=tmp_path, environment=environment))
     assert tier.name == table.get("name", table["type"])
