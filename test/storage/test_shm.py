@@ -14,6 +14,7 @@ from ipfs_kit_py.core.errors import BlockLeased, ConfigError
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.leases import Leases
 from ipfs_kit_py.storage.shm import SHARED_MEMORY, SharedMemoryStore, prefix, reap
+from ipfs_kit_py.storage.tiers import TieredStore
 from test.storage.blocks import block
 
 if TYPE_CHECKING:
@@ -110,3 +111,21 @@ def test_leases_hold_there_too() -> None:
             assert store.discard(keys) == 0
         assert store.discard(keys) == 2
         assert store.discard(keys) == 0
+
+
+def test_leased_blocks_of_both_tiers(tmp_path: Path) -> None:
+    entries = [block(number, 5000) for number in range(3)]
+    cids = [cid for cid, _data in entries]
+    memory, disk = SharedMemoryStore(MIB), DiskStore(tmp_path)
+    store = TieredStore(memory, disk)
+    store.put_many(entries)
+    with Leases(memory.path) as above, Leases(tmp_path) as below:
+        with above.lease([cids[0]]) as high, below.lease([cids[1]]) as low:
+            assert store.cool(cids[:1]) == (1, 5000)
+            with pytest.raises(BlockLeased):
+                store.delete_many(cids)
+            assert memory.has_many(cids) == [True, False, False]
+            assert disk.has_many(cids) == [False, True, False]
+            assert (high[0], low[0]) == (entries[0].data, entries[1].data)
+        assert store.delete_many(cids) == 2
+    store.close()

@@ -107,7 +107,7 @@ class TieredStore:
         below = self.below.has_many(cids)
         both = [cid for cid, there in zip(cids, below, strict=True) if there]
         sizes = [size for size in self.memory.sizes(both) if size is not None]
-        self.memory.delete_many(both)
+        self.memory.discard(cid.multihash for cid in both)
         return len(sizes), sum(sizes)
 
     def has_many(self, cids: Sequence[CID]) -> list[bool]:
@@ -131,8 +131,10 @@ class TieredStore:
 
     def delete_many(self, cids: Sequence[CID]) -> int:
         here = {cid.multihash for cid, found in zip(cids, self.has_many(cids), strict=True) if found}
-        self.below.delete_many(cids)
-        self.memory.delete_many(cids)
+        try:
+            self.below.delete_many(cids)
+        finally:  # some may be read in place below; those that are gone there go here too
+            self.memory.delete_many(cids)
         return len(here)
 
     def keys(self) -> Iterator[bytes]:
