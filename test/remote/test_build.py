@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import random
-from typing import TYPE_CHECKING, Any
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ipfs_kit_py.core.config import MAX_TIER_ITEMS
 from ipfs_kit_py.core.errors import ConfigError
 from ipfs_kit_py.crypto.keys import PrivateKey
-from ipfs_kit_py.storage.remote.build import TierContext, build_tier, build_tiers, known_types
+from ipfs_kit_py.storage.remote.build import GROUP, OWN, TierContext, build_tier, build_tiers, known_types
 from ipfs_kit_py.storage.remote.build_own import agent_key
 from ipfs_kit_py.storage.remote.build_records import KeptDataSet, RootFiles
 from ipfs_kit_py.storage.remote.build_spec import TierSpec
+from ipfs_kit_py.storage.remote.cluster import ClusterTier
 from ipfs_kit_py.storage.remote.did import did_of
 from ipfs_kit_py.storage.remote.filecoin import FilecoinTier
 from ipfs_kit_py.storage.remote.gateway import GatewayTier
@@ -25,9 +28,6 @@ from ipfs_kit_py.storage.remote.pinning import PinningTier
 from ipfs_kit_py.storage.remote.storacha import StorachaTier
 from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, issue, proof_text
 from test.remote.dags import block
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 URL = "http://127.0.0.1:5001"
 KEEPER = "0x" + "0a" * 20
@@ -63,14 +63,15 @@ def test_types_with_what_they_need_alone() -> None:
     tables: list[tuple[dict[str, Any], type]] = [
         ({"type": "kubo", "endpoint": URL}, KuboTier),
         ({"type": "gateway", "urls": [URL]}, GatewayTier),
+        ({"type": "ipfs_cluster", "endpoint": URL}, ClusterTier),
         ({"type": "pinning", "endpoint": URL}, PinningTier),
         (storacha_table(), StorachaTier),
         ({"type": "filecoin", "pieces": [URL]}, FilecoinTier),
     ]
     tiers = build_tiers([table for table, _kind in tables], context())
+    assert {table["type"] for table, _kind in tables} == set(known_types())
     assert [type(tier) for tier in tiers] == [kind for _table, kind in tables]
     assert [tier.name for tier in tiers] == [table["type"] for table, _kind in tables]
-    assert set(known_types()) >= {table["type"] for table, _kind in tables}
 
 
 def test_types_with_all_that_they_take(tmp_path: Path) -> None:
@@ -100,6 +101,11 @@ def test_filecoin_by_its_parts(tmp_path: Path) -> None:
     assert build(table, tmp_path).deposits[one] == Deposit(one, (), data_set=3)
     assert build({"type": "filecoin", "pinning": {"endpoint": URL}}).verbs == {"put", "remove", "status", "has"}
     assert build({"type": "filecoin", "chain": {"endpoint": URL}}).verbs == {"status"}
+
+
+def test_our_own_types_are_registered_as_those_of_other_packages_are() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][GROUP] == OWN
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
@@ -186,6 +192,9 @@ def test_what_begins_no_variable(text: str) -> None:
         ({"type": "gateway", "urls": []}, "tier gateway: a gateway tier takes 1 to"),
         ({"type": "gateway", "urls": [URL], "tokens": {URL: 5}}, f"the key tokens.{URL} must be a text"),
         ({"type": "gateway", "urls": [URL], "tokens": "x"}, "the key tokens must be a table"),
+        ({"type": "ipfs_cluster", "endpoint": URL, "replication_min": -2}, "the key replication_min must be a whole"),
+        ({"type": "ipfs_cluster", "endpoint": URL, "replication_min": 3, "replication_max": 2}, "is more than that of"),
+        ({"type": "ipfs_cluster", "endpoint": URL, "jwt": True}, "tier ipfs_cluster: a token is fetched with user"),
         ({"type": "filecoin"}, "tier filecoin: a Filecoin tier needs one of the tables"),
         ({"type": "filecoin", "gateway": {"urls": [URL], "x": 1}}, "the key gateway.x is unknown"),
         ({"type": "filecoin", "gateway": {"urls": [URL], "type": "gateway"}}, "the key gateway.type is unknown"),
@@ -265,6 +274,7 @@ def test_what_is_printed_never_tells_a_secret() -> None:
         {"type": "kubo", "endpoint": URL, "token": "${S}"},
         {"type": "kubo", "endpoint": URL, "user": "u", "password": "${S}"},
         {"type": "gateway", "urls": [URL], "tokens": {URL: "${S}"}},
+        {"type": "ipfs_cluster", "endpoint": URL, "user": "u", "password": "${S}", "jwt": True, "proxy": URL},
         {"type": "pinning", "endpoint": URL, "token": "${S}"},
         {"type": "filecoin", "chain": {"endpoint": URL, "token": "${S}"}},
     ]

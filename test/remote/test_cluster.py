@@ -436,6 +436,31 @@ def test_an_endless_listing_can_be_left_and_one_of_peers_ends() -> None:
     run(Script({"/allocations": [pins], "/peers": [peers, one_line]}), work)
 
 
+NO_METRICS = [b"{", b"{}", b"[5]", b"5", b"[" * 200_000, json.dumps([{}] * (CLUSTER_MAX_PEERS + 1)).encode()]
+
+
+@pytest.mark.parametrize("body", NO_METRICS)
+def test_metrics_that_are_none(body: bytes) -> None:
+    async def work(tier: ClusterTier) -> None:
+        with pytest.raises(BackendError):
+            await tier.api.free_space()
+
+    run(Script({"/monitor/metrics/freespace": [Reply(200, body)]}), work)
+
+
+def test_free_space_is_that_of_peers_which_are_there() -> None:
+    rows = [
+        {"peer": "a", "valid": True, "weight": 5}, {"peer": "b", "valid": False, "weight": 5},
+        {"peer": "c", "valid": True, "weight": 1e300}, {"peer": "d", "valid": True},
+    ]  # fmt: skip
+
+    async def work(tier: ClusterTier) -> None:
+        assert await tier.api.free_space() == {"a": 5, "d": 0}
+        assert await tier.api.free_space() == {}
+
+    run(Script({"/monitor/metrics/freespace": [reply_json(rows), reply_json(None)]}), work)
+
+
 # --- tokens -----------------------------------------------------------------------------------------------------------
 def test_a_token_is_fetched_once_and_again_when_it_is_no_longer_taken() -> None:
     script = Script(

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.storage.remote.base import RemoteTier
 
-__all__ = ["GROUP", "TierContext", "TierSpec", "build_tier", "build_tiers", "known_types"]
+__all__ = ["GROUP", "OWN", "TierContext", "TierSpec", "build_tier", "build_tiers", "known_types"]
 
 GROUP = "ipfs_kit.tiers"
 # The same as in pyproject.toml, for a checkout whose metadata is not installed. Nothing that is installed besides can
 # take these names.
-_OWN = {
+OWN = {
     "kubo": "ipfs_kit_py.storage.remote.build_own:kubo",
     "gateway": "ipfs_kit_py.storage.remote.build_own:gateway",
     "pinning": "ipfs_kit_py.storage.remote.build_own:pinning",
@@ -98,12 +98,12 @@ def build_tier(spec: Mapping[str, object], context: TierContext) -> RemoteTier:
 
 def known_types() -> list[str]:
     """The types that there are: our own, then those of other packages."""
-    return [*_OWN, *sorted({point.name for point in entry_points(group=GROUP)} - _OWN.keys())]
+    return [*OWN, *sorted({point.name for point in entry_points(group=GROUP)} - OWN.keys())]
 
 
 def _maker(spec: TierSpec) -> Callable[[TierSpec, TierContext], Any]:
-    if spec.type in _OWN:
-        module, _, name = _OWN[spec.type].partition(":")
+    if spec.type in OWN:
+        module, _, name = OWN[spec.type].partition(":")
         own: Callable[[TierSpec, TierContext], Any] = getattr(importlib.import_module(module), name)
         return own
     # One package may be found twice, by two entries of the search path: the same value is no conflict.

@@ -157,3 +157,20 @@ def pin_map_of(row: Mapping[str, Any], asked: CID | None = None) -> PinMap:
             state, text_of(found, "peername", TEXT_CHARS), text_of(found, "error", TEXT_CHARS)
         )
     return PinMap(cid, peers, text_of(row, "name", CLUSTER_MAX_NAME))
+
+
+def metrics_of(body: bytes) -> dict[str, int]:
+    """Of a list of metrics the valid ones, by peer: how much each weighs."""
+    try:
+        rows = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BackendError("the cluster's answer is no JSON") from None
+    rows = [] if rows is None else rows
+    if not isinstance(rows, list) or len(rows) > CLUSTER_MAX_PEERS or not all(isinstance(row, dict) for row in rows):
+        raise BackendError("the cluster's answer has no list of metrics")
+    found = {}
+    for row in rows:
+        weight = row.get("weight", 0)
+        if row.get("valid") is True and isinstance(weight, int) and abs(weight) < 1 << 63:
+            found[text_of(row, "peer", TEXT_CHARS)] = weight
+    return found

@@ -28,6 +28,7 @@ from ipfs_kit_py.storage.remote.cluster_answers import (
     TOKEN_CHARS,
     allocation_of,
     cid_of,
+    metrics_of,
     parse_object,
     pin_map_of,
     text_of,
@@ -37,7 +38,7 @@ from ipfs_kit_py.storage.remote.http import Http
 if TYPE_CHECKING:
     import random
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
     from typing_extensions import Buffer
 
@@ -144,6 +145,15 @@ class ClusterApi:
                 found[text_of(row, "id", TEXT_CHARS)] = text_of(row, "error", TEXT_CHARS)
         return found
 
+    async def free_space(self) -> dict[str, int]:
+        """The peers that can be allotted pins now, by id: how many bytes each has left."""
+        answer = await self._body("GET", "/monitor/metrics/freespace", [])
+        return metrics_of(answer)
+
+    async def new_token(self) -> str:
+        """A token for this peer's interfaces, signed for the user who asks; it is good as long as the password is."""
+        return _token(await self._value("POST", "/token"))
+
     async def version(self) -> str:
         """The version of the peer that is asked."""
         return text_of(await self._value("GET", "/version"), "version", STATE_CHARS)
@@ -179,14 +189,16 @@ class ClusterApi:
     # --- requests -----------------------------------------------------------------------------------------------------
     async def _value(self, method: str, path: str, query: _Query | None = None) -> dict[str, Any]:
         """An answer that is one object, empty for none."""
+        body = await self._body(method, path, query or [])
+        return parse_object(body, f"{method} {self.base}{path}") if body.strip() else {}
 
-        async def once() -> dict[str, Any]:
-            answer = await self._open(method, path, query or [])
+    async def _body(self, method: str, path: str, query: _Query) -> bytes:
+        async def once() -> bytes:
+            answer = await self._open(method, path, query)
             try:
-                body = await answer.read(API_ANSWER_BYTES)
+                return await answer.read(API_ANSWER_BYTES)
             finally:
                 await answer.aclose()
-            return parse_object(body, answer.what) if body.strip() else {}
 
         return await retried(once, self._rng, seconds=self.seconds, what=f"{method} {self.base}{path}")
 
@@ -225,11 +237,9 @@ class ClusterApi:
             answer = await self._login.open("POST", "/token")
             try:
                 await self._judge(answer)
-                token = parse_object(await answer.read(API_ANSWER_BYTES), answer.what).get("token")
+                token = _token(parse_object(await answer.read(API_ANSWER_BYTES), answer.what))
             finally:
                 await answer.aclose()
-            if not isinstance(token, str) or not 0 < len(token) <= TOKEN_CHARS:
-                raise BackendError(f"{answer.what}: the answer has no token")
             try:
                 new = self._bearing(token, self.seconds), self._bearing(token, self._add_seconds)
             except ConfigError:
@@ -257,6 +267,13 @@ class ClusterApi:
         if answer.status in PASSING:
             raise Transient(message, after=retry_after(answer.headers))
         raise BackendError(message)
+
+
+def _token(value: Mapping[str, Any]) -> str:
+    token = value.get("token")
+    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_CHARS:
+        raise BackendError("the cluster's answer has no token")
+    return token
 
 
 async def _lines(answer: Answer, limit: int | None = None) -> AsyncGenerator[dict[str, Any], None]:
