@@ -238,6 +238,45 @@ def test_an_upload_gives_its_connection_back() -> None:
     run(script, work, connections=1)
 
 
+def test_a_connection_that_an_upload_gave_back_is_of_the_next_request_alone() -> None:
+    """The other request has it before the upload has quite returned."""
+    asked, answer = trio.Event(), trio.Event()
+
+    async def late(_request: Request) -> Reply:
+        asked.set()
+        await answer.wait()
+        return Reply(body=b"late")
+
+    async def taken(request: Request) -> Reply:
+        await request.body()
+        return Reply(body=b"ok")
+
+    script = Script({"/put": [taken], "/get": [late]})
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"sent"
+
+    async def work(http: Http) -> None:
+        found: list[bytes] = []
+
+        async def other() -> None:
+            found.append((await http.call("GET", "/get")).body)
+
+        async def take(answer: Answer) -> bytes:
+            data = await whole(answer)
+            nursery.start_soon(other)
+            await asked.wait()
+            return data
+
+        async with trio.open_nursery() as nursery:
+            assert await http.upload("POST", "/put", body(), take) == b"ok"
+            answer.set()
+        assert found == [b"late"]
+        assert [request.connection for request in script.requests] == [0, 0]
+
+    run(script, work)
+
+
 def test_a_server_that_stops_reading_is_heard() -> None:
     """It refuses in the middle of the upload and closes: the refusal is the answer, not the broken pipe."""
 

@@ -252,6 +252,7 @@ class _Upload:
 
     def __init__(self, connection: Connection, request: h11.Request, what: str) -> None:
         self._connection = connection
+        self._turn = connection.turn
         self._request = request
         self._what = what
         self._seconds = connection.seconds
@@ -271,7 +272,7 @@ class _Upload:
                     self._fail(error)
                 nursery.cancel_scope.cancel()
         finally:
-            await self._connection.drop()
+            await self._connection.drop(self._turn)
         if self._failure is not None:
             raise self._failure
         return results[0]

@@ -67,7 +67,9 @@ class Connection:
         self.reused = False
         self._stream = stream
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HTTP_HEADER_BYTES)
+        self.turn = 0  # how often it was used again: who let go of it may not touch it in a later one
         self._leased = True
+        self._sending = False
         self._idle_since = 0.0
         self._received = False  # a byte of the present answer
         self._eof = False
@@ -80,6 +82,7 @@ class Connection:
         if trio.current_time() - self._idle_since >= HTTP_IDLE_SECONDS or stream.socket.is_readable():
             return False
         self._leased = self.reused = True
+        self.turn += 1
         self._received = False
         return True
 
@@ -100,7 +103,9 @@ class Connection:
         """Send a part of a request; ``trio.BrokenResourceError`` where the server reads no more."""
         data = self._h11.send(event)
         if data:
+            self._sending = True  # and so it stays where this is left in the middle
             await self._stream.send_all(data)
+            self._sending = False
 
     async def response(self, what: str) -> Answer:
         """The beginning of the answer."""
@@ -169,7 +174,8 @@ class Connection:
 
     async def ended(self) -> None:
         """The answer is read to its end: keep the connection if it may be."""
-        if self._leased and self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
+        done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+        if self._leased and done and not self._sending:
             self._h11.start_next_cycle()
             self._next = None
             self._idle_since = trio.current_time()
@@ -178,9 +184,9 @@ class Connection:
                 return
         await self.drop()
 
-    async def drop(self) -> None:
-        """Where it is in use: close it at once, and let another be opened."""
-        if self._leased:
+    async def drop(self, turn: int | None = None) -> None:
+        """Where it is in use (and, if it is said, still in this turn): close it at once, and let another be opened."""
+        if self._leased and turn in (None, self.turn):
             self._leased = False
             self.pool.let_go()
             await trio.aclose_forcefully(self._stream)
