@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.node.node import Node
 
 MIB, GIB = 1 << 20, 1 << 30
-PIECE = 1 * MIB  # of the file, made from its number alone
-PART = 64 << 10  # of a piece, each unlike all others: the least that a leaf has
+PIECE = 1 * MIB  # what the size of the file is a multiple of
+PART = 64 << 10  # of the file, made from its number alone, each unlike all others: the least that a leaf has
 READ = 1 * MIB  # of one read at a random place
 VIEWED = 32  # blocks of one view
 SAMPLE_SECONDS = 0.01
@@ -41,15 +41,15 @@ SPARE = 2.5  # times the file: what has to be free on the disk
 ROOT = Path(__file__).parents[1]
 
 
-def piece(number: int) -> bytes:
-    """A piece of the file: no two leaves alike, and cheap."""
-    return b"".join(hashlib.sha256(b"%d %d" % (number, part)).digest() * (PART // 32) for part in range(PIECE // PART))
+def part(number: int) -> bytes:
+    """A part of the file: unlike all others, and cheap."""
+    return hashlib.sha256(b"%d" % number).digest() * (PART // 32)
 
 
 def expected(start: int, stop: int) -> bytes:
     """Bytes of the file."""
-    first, last = start // PIECE, -(-stop // PIECE)
-    return b"".join(map(piece, range(first, last)))[start - first * PIECE : stop - first * PIECE]
+    first, last = start // PART, -(-stop // PART)
+    return b"".join(map(part, range(first, last)))[start - first * PART : stop - first * PART]
 
 
 class Work(NamedTuple):
@@ -90,7 +90,7 @@ async def add(node: Node, work: Work) -> tuple[int, str]:
     async def chunks() -> AsyncIterator[bytes]:
         for first in range(0, work.size // PIECE, 8):
             last = min(first + 8, work.size // PIECE)
-            yield b"".join(map(piece, range(first, last)))
+            yield expected(first * PIECE, last * PIECE)
 
     async def entries() -> AsyncIterator[Entry]:
         yield Entry("large", "file", chunks=chunks)

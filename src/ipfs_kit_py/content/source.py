@@ -72,6 +72,7 @@ class SourceSession:
         self._store = store
         self._fetches = fetches
         self._observer = observer
+        self.missed = 0  # blocks that were not in the store
 
     async def get_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
         """Blocks as they come: those in the store first and in order, then those of peers in any order.
@@ -106,6 +107,7 @@ class SourceSession:
         async with aclosing(self._fetches.fetch_many(missing, size_hint=size_hint)) as blocks:
             with watched as came:
                 async for block in blocks:
+                    self.missed += 1
                     came(block)
                     yield block
 
