@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.storage.base import LocalStore
 
 _FIELDS = {"memory_cache_size": "memory_cache", "local_cache_size": "storage_max"}
-_KEYS = (*_FIELDS, "local_cache_path", "tiers", "role")
+_KEYS = (*_FIELDS, "local_cache_path", "tiers", "role", "shared_memory")
 
 
 class TieredCacheManager:
@@ -27,7 +27,8 @@ class TieredCacheManager:
 
     ``config``, all optional: ``memory_cache_size`` and ``local_cache_size`` in bytes; ``local_cache_path``, a folder
     (a repo as ``ipfs-kit --repo`` takes it; without it there is no disk tier); ``tiers``, tables as in
-    ``[[tiers]]`` of config.toml (docs/tiers.md); ``role``. What is put is cached: it may be evicted unless it is
+    ``[[tiers]]`` of config.toml (docs/tiers.md); ``role``; ``shared_memory``, whether the memory
+    tier lies in ``/dev/shm``. What is put is cached: it may be evicted unless it is
     pinned. A context manager; thread safe. ``ConfigError`` for what cannot be used.
     """
 
@@ -176,8 +177,7 @@ def _configured(config: Mapping[str, Any]) -> NodeConfig:
         raise ConfigError("tiers is a list of tables, each with a type")
     if tiers is not None:
         values["tiers"] = tuple(tiers)
-    if config.get("role") is not None:
-        values["role"] = config["role"]
+    values |= {key: config[key] for key in ("role", "shared_memory") if config.get(key) is not None}
     path = config.get("local_cache_path")
     if path is None:
         values.setdefault("storage_max", values.get("memory_cache"))

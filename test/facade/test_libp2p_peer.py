@@ -38,7 +38,7 @@ def test_the_constructor_is_what_the_contract_says():
         'listen_addrs: Sequence[str] | None = None, role: str = "leecher", enable_mdns: bool = True, '
         "enable_hole_punching: bool = False, enable_relay: bool = False, "
         "tiered_storage_manager: TieredCacheManager | LocalStore | None = None, "
-            "metadata: dict[str, Any] | None = None, *, "
+        "metadata: dict[str, Any] | None = None, *, "
         "config: NodeConfig | None = None)"
     ).replace('"', "")
 

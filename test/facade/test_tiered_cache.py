@@ -40,11 +40,14 @@ def file_cid() -> str:
         return peer.add_bytes(DATA)
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture(params=["memory", "disk", "shared memory"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    return {"memory_cache_size": 32 << 20} | (
-        {"local_cache_path": str(tmp_path / "cache"), "local_cache_size": 64 << 20} if request.param == "disk" else {}
-    )
+    if request.param == "memory":
+        return {"memory_cache_size": 32 << 20}
+    return {
+        "memory_cache_size": 32 << 20, "local_cache_path": str(tmp_path / "cache"), "local_cache_size": 64 << 20,
+        "shared_memory": request.param == "shared memory",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -11,7 +12,7 @@ from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, RAW, Block
 from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES, READ_AHEAD_BYTES
-from ipfs_kit_py.core.errors import InvalidBlock, NotFound, NotSupported
+from ipfs_kit_py.core.errors import BlockLeased, InvalidBlock, NotFound, NotSupported
 from ipfs_kit_py.dag import car, codecs
 from ipfs_kit_py.dag.walk import DagWalk
 from ipfs_kit_py.storage import threads
@@ -133,7 +134,7 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         roots = reader.close().roots
         await flush()
     except BaseException:
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), suppress(BlockLeased):  # one that is being read is left to the collection
             await threads.run(Pool.WORK, source.store.delete_many, brought)
         raise
     return Imported([(root, await threads.run(Pool.WORK, missing, source.store, root)) for root in roots], count, size)

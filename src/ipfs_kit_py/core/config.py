@@ -413,6 +413,7 @@ class NodeConfig:
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
     What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections,
     whether blocks are fetched ahead, and in how many places, this node among them, a pin is to be.
+    ``shared_memory`` has the memory tier in ``/dev/shm``, for other processes to read in place (docs/store-format.md).
     ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
     to fetch from, ``offline`` nothing.
     """
@@ -435,6 +436,7 @@ class NodeConfig:
     high_water: int | None = None
     grace: float | None = None
     agent: str = "ipfs-kit-py/1.0"
+    shared_memory: bool = False
     libp2p: bool = True
     tiers: tuple[Mapping[str, Any], ...] = ()
 

@@ -34,6 +34,7 @@ from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
 from ipfs_kit_py.storage.prefetch import Prefetcher
 from ipfs_kit_py.storage.remote.build import TierContext, build_tiers
+from ipfs_kit_py.storage.shm import SharedMemoryStore
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
@@ -142,7 +143,14 @@ def _open_store(config: NodeConfig) -> LocalStore:
     if config.repo is None:
         return MemoryStore(min(policy.storage_max, MEMORY_ONLY_BYTES))
     disk = DiskStore(Repo(config.repo).blocks_path, quota=policy.storage_max)
-    return TieredStore(MemoryStore(policy.memory_cache), disk) if policy.memory_cache else disk
+    if not policy.memory_cache:
+        return disk
+    try:
+        memory = (SharedMemoryStore if config.shared_memory else MemoryStore)(policy.memory_cache)
+    except BaseException:
+        disk.close()
+        raise
+    return TieredStore(memory, disk)
 
 
 async def _wire(
