@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -65,3 +68,35 @@ def test_what_a_function_gives_and_raises_comes_through() -> None:
         assert of(Pool.WORK).busy == 0
 
     trio.run(main)
+
+
+def test_what_the_user_says_of_heaps_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert not threads.share_heaps()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system's malloc has no arenas")
+def test_threads_share_their_heaps() -> None:
+    code = """
+import ctypes, sys, threading, trio
+from ipfs_kit_py.storage import threads
+
+async def main():
+    barrier = threading.Barrier(8)
+    def work():
+        barrier.wait()
+        b"x".join([b""] * 100_000)
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(threads.run, threads.Pool.WORK, work)
+
+trio.run(main)
+libc = ctypes.CDLL(None)
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.fdopen.restype = ctypes.c_void_p
+out = libc.fdopen(1, b"w")
+libc.malloc_info(0, out)
+libc.fflush(None)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 1 <= found.count("<heap nr=") <= threads.HEAPS
