@@ -31,10 +31,10 @@ WINDOW_SHARE: Final = 0.02  # of the budget: what newcomers pass through; more c
 ARMS: Final = (Arm(1.0), Arm(4.0), Arm(16.0), Arm(64.0), Arm(inf, holds=True))
 FIRST_ARM: Final = 2  # a guess until the trials have run: seldom the best, never bad
 
-TRIAL_BLOCKS: Final = 160  # of one trial at most when it begins: enough to tell half-lives apart
+TRIAL_BLOCKS: Final = 300  # of one trial at most when it begins: enough to tell half-lives apart
 TRIAL_MOST_KEYS: Final = 4  # one of so many is sampled at most: five trials then cost as much as the cache itself
 TRIAL_DRIFT: Final = 4  # by how much the number of blocks may change until trials begin anew
-TRIAL_MEMORY: Final = 7 / 8  # what the hits of earlier rounds count for; a round has as many accesses as a trial blocks
+TRIAL_MEMORY: Final = 3 / 4  # what the hits of earlier rounds count for; a round has as many accesses as a trial blocks
 TRIAL_MIN_ROUND: Final = 64  # accesses
 TRIAL_MARGIN: Final = 1.01  # how much better another half-life must have been
 SIZE_MEMORY: Final = 0.99  # of the mean size, for each access sampled
