@@ -18,13 +18,13 @@ from ipfs_kit_py.core.config import (
     PREFETCH_AFFINITY_SECONDS,
     PREFETCH_BATCH,
     PREFETCH_CANDIDATES,
-    PREFETCH_HORIZON,
     PREFETCH_LINKS,
     PREFETCH_PENDING,
     PREFETCH_RECENT,
     PREFETCH_SECONDS,
     PREFETCH_SEQUENCES,
     PREFETCH_STREAMS,
+    PREFETCH_WATCHED,
 )
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.storage.prefetch import Fetch, Prefetcher, PrefetchStatistics
@@ -313,7 +313,7 @@ def test_a_guess_is_wrong_after_its_time_or_after_many_other_reads() -> None:
     assert of(engine.statistics(), "children").watched == 2
     assert engine.deadline() is None
     engine.on_read(cid(2), cids(2, 20), BLOCK, 100.0, waited=0.1)
-    for one in cids(PREFETCH_HORIZON + 1, 1000):
+    for one in cids(PREFETCH_WATCHED + 1, 1000):
         engine.on_read(one, (), BLOCK, 100.0, waited=0.1)
     assert of(engine.statistics(), "children").watched == 4
 

@@ -339,7 +339,7 @@ PREFETCH_BATCH = 32  # blocks of one request: enough for one round trip, few eno
 PREFETCH_WINDOW_MIN, PREFETCH_WINDOW_MAX = 2, 64  # blocks that one predictor looks ahead; a right guess adds one
 PREFETCH_CANDIDATES = 256  # guesses that wait for their fetch; the oldest go
 PREFETCH_PENDING = 4096  # guesses not settled yet, 200 bytes each
-PREFETCH_HORIZON = 256  # reads of other blocks after which one that was fetched was fetched for nothing
+PREFETCH_HORIZON = 8  # reads beyond twice those that a guess looked ahead, after which it was fetched for nothing
 PREFETCH_WATCHED = (
     16  # after which a guess that was only watched was wrong: sooner, or the right ones would count first
 )

@@ -86,15 +86,15 @@ class PrefetchStatistics:
 
 
 class _Guess:
-    """One guess that is not settled, made at time ``at`` and at read number ``read``. ``size`` is what it counts
+    """One guess that is not settled, made at time ``at``, wrong after read number ``until``. ``size`` is what it counts
     against the budget, 0 for one that is only watched."""
 
-    __slots__ = ("at", "came", "read", "size", "worth")
+    __slots__ = ("at", "came", "size", "until", "worth")
 
-    def __init__(self, worth: Worth, now: float, read: int, size: int) -> None:
+    def __init__(self, worth: Worth, now: float, until: int, size: int) -> None:
         self.worth = worth
         self.at = now
-        self.read = read
+        self.until = until
         self.size = size
         self.came: float | None = None
 
@@ -222,17 +222,17 @@ class Prefetcher:
 
     def on_timeout(self, now: float) -> None:
         """Guesses that did not come true in time were wrong."""
-        while (key := self._late(self._guesses, PREFETCH_HORIZON, now)) is not None:
+        while (key := self._late(self._guesses, now)) is not None:
             self._waste(key)
-        while (key := self._late(self._watched, PREFETCH_WATCHED, now)) is not None:
+        while (key := self._late(self._watched, now)) is not None:
             self._watched.pop(key).worth.on_watched(right=False)
 
-    def _late(self, table: OrderedDict[bytes, _Guess], reads: int, now: float) -> bytes | None:
+    def _late(self, table: OrderedDict[bytes, _Guess], now: float) -> bytes | None:
         """The oldest guess, where its time is over: in seconds, in reads, or because there are too many."""
         if not table:
             return None
         key, guess = next(iter(table.items()))
-        late = guess.at + PREFETCH_SECONDS <= now or self._reads - guess.read > reads
+        late = guess.at + PREFETCH_SECONDS <= now or self._reads > guess.until
         return key if late or len(table) > PREFETCH_PENDING else None
 
     # --- what to do ---------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ class Prefetcher:
             if not worth.free or key in self._recent or key in self._guesses:
                 continue
             self._watched.pop(key, None)
-            self._guesses[key] = _Guess(worth, now, self._reads, size)
+            self._guesses[key] = _Guess(worth, now, self._reads + PREFETCH_HORIZON + 2 * worth.window, size)
             self._held += size
             self._flying.add(key)
             worth.on_issued()
@@ -273,7 +273,7 @@ class Prefetcher:
                 if len(self._queue) > PREFETCH_CANDIDATES:
                     self._queue.popitem(last=False)
             elif key not in self._watched:
-                self._watched[key] = _Guess(worth, now, self._reads, 0)
+                self._watched[key] = _Guess(worth, now, self._reads + PREFETCH_WATCHED, 0)
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
