@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import partial
+from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
@@ -209,7 +211,8 @@ class GatewayTier:
             return result
 
         async def once() -> T:
-            return await race(self._awake(), timed, lead=_lead, most=GATEWAY_RACERS, discard=discard)
+            awake = self._awake()
+            return await race(awake, timed, lead=_leads(awake), most=GATEWAY_RACERS, discard=discard)
 
         return await retried(once, self._rng, seconds=self.seconds, what=f"{self.name}: {what}")
 
@@ -246,8 +249,11 @@ class GatewayTier:
         return Health(bool(well), seconds, f"{count}; {ill}" if ill else count)
 
 
-def _lead(gateway: Gateway) -> float:
-    return gateway.latency.lead
+def _leads(awake: Sequence[Gateway]) -> Callable[[Gateway], float]:
+    """How long each is waited for before the next is asked: a known liar only where all before it have failed."""
+    now = trio.current_time()
+    last = next((one for one, after in pairwise(awake) if after.is_behind(now)), None)
+    return lambda gateway: inf if gateway is last or gateway.is_behind(now) else gateway.latency.lead
 
 
 async def _close(opened: tuple[Gateway, Archive, list[Block]]) -> None:

@@ -98,7 +98,11 @@ class Gateway:
     def order(self, now: float) -> tuple[bool, float]:
         """What gateways are sorted by: those that lied last, then by expected time, longer for each failure."""
         mean = self.latency.lead if self.latency.mean is None else self.latency.mean
-        return now < self._behind_until, mean * (1 << min(self._streak, 8))
+        return self.is_behind(now), mean * (1 << min(self._streak, 8))
+
+    def is_behind(self, now: float) -> bool:
+        """Whether it lied lately."""
+        return now < self._behind_until
 
     def resting(self, now: float) -> float:
         """For how many seconds it asked to be left alone."""
@@ -114,7 +118,7 @@ class Gateway:
             streak=self._streak,
             absent=self._absent,
             lies=self._lies,
-            behind=now < self._behind_until,
+            behind=self.is_behind(now),
             resting=self.resting(now),
             latency=self.latency.mean,
         )
