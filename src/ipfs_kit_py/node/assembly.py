@@ -30,11 +30,13 @@ from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.node.base import Remote
 from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
 from ipfs_kit_py.storage.prefetch import Prefetcher
 from ipfs_kit_py.storage.remote.build import TierContext, build_tiers
 from ipfs_kit_py.storage.shm import SharedMemoryStore
+from ipfs_kit_py.storage.threads import Pool
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
@@ -60,17 +62,17 @@ async def open_node(
     cannot be used; ``NodeDied`` where a service of the node ends by a fault of its own.
     """
     config = config or NodeConfig()
-    key, lock = await trio.to_thread.run_sync(_identity, config)
+    key, lock = await threads.run(Pool.WORK, _identity, config)
     failure: BaseException | None = None
     started = False
     local: LocalStore | None = store
     tiers: list[RemoteTier] = []
     try:
         if local is None:
-            local = await trio.to_thread.run_sync(_open_store, config)
+            local = await threads.run(Pool.WORK, _open_store, config)
         async with trio.open_nursery() as services:
             this = _ThisNode()
-            tiers += await trio.to_thread.run_sync(_open_tiers, config, this)
+            tiers += await threads.run(Pool.WORK, _open_tiers, config, this)
             node = this.node = await _wire(config, key, local, tiers, services)
             _start(node, services, short=short or store is not None)
             started = True
@@ -91,7 +93,7 @@ async def open_node(
                 await tier.aclose()
         if store is None and local is not None:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(local.close)
+                await threads.run(Pool.WORK, local.close)
     if failure is not None:
         raise failure
 
@@ -242,7 +244,7 @@ async def _trim(store: LocalStore) -> None:
     while True:
         await trio.sleep(TRIM_SECONDS)
         try:
-            await trio.to_thread.run_sync(store.trim)
+            await threads.run(Pool.WORK, store.trim)
         except NotRunning:
             return
         except StorageError as error:

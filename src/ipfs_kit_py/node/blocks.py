@@ -14,6 +14,8 @@ from ipfs_kit_py.core.config import MAX_BLOCK_BYTES
 from ipfs_kit_py.core.errors import ConfigError, InvalidBlock, IPFSKitError, LocalError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -36,7 +38,7 @@ class BlockVerbs(Services):
 
     async def block_get_many(self, cids: Sequence[CID]) -> dict[CID, bytes | None]:
         """Blocks' bytes, ``None`` for those that nobody has. What is not here is fetched, many at once."""
-        here = await trio.to_thread.run_sync(self._store.get_many, cids)
+        here = await threads.run(Pool.WORK, self._store.get_many, cids)
         found: dict[CID, bytes | None] = dict(zip(cids, here, strict=True))
         places = trio.CapacityLimiter(FETCHED_AT_ONCE)
 
@@ -77,27 +79,27 @@ class BlockVerbs(Services):
         cid = CID(version, codecs.codec_number(codec), multihash.of(data, multihash.CODES[mhtype])).check_allowed()
         await self._source.put_many([Block(cid, data)], kept=True)
         if pin:
-            await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=True))
+            await threads.run(Pool.WORK, partial(self._store.pins.add, cid, recursive=True))
             self._pins_changed()
         return cid
 
     async def block_stat(self, cid: CID | str) -> int:
         """A block's size in bytes; it is fetched where it is not here."""
         cid = CID.parse(cid)
-        [size] = await trio.to_thread.run_sync(self._store.sizes, [cid])
+        [size] = await threads.run(Pool.WORK, self._store.sizes, [cid])
         return len(await self.block_get(cid)) if size is None else size
 
     async def block_rm(self, cid: CID | str, *, force: bool = False) -> None:
         """Remove a block from the store. ``LocalError`` where a pin keeps it, ``NotFound`` where it is not there."""
         cid = CID.parse(cid)
-        [there] = await trio.to_thread.run_sync(self._store.has_many, [cid])
+        [there] = await threads.run(Pool.WORK, self._store.has_many, [cid])
         if not there:
             if force:
                 return
             raise NotFound(f"block {cid} is not in the store", cid=cid)
-        if cid.multihash in await trio.to_thread.run_sync(self._pinned):
+        if cid.multihash in await threads.run(Pool.WORK, self._pinned):
             raise LocalError(f"block {cid} is pinned; unpin it first (pin ls names what keeps it)")
-        await trio.to_thread.run_sync(self._store.delete_many, [cid])
+        await threads.run(Pool.WORK, self._store.delete_many, [cid])
 
     async def dag_get(self, path: str | CID) -> Any:
         """A value of the data model; links are ``CID`` objects."""
@@ -122,7 +124,7 @@ class BlockVerbs(Services):
             if pin_roots:
                 for root, problem in found.roots:
                     if not problem:
-                        await trio.to_thread.run_sync(self._store.pins.add, root)
+                        await threads.run(Pool.WORK, self._store.pins.add, root)
                 self._pins_changed()
         return found
 

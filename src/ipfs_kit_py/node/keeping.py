@@ -13,6 +13,8 @@ from ipfs_kit_py.core.cid import CID, RAW, Block
 from ipfs_kit_py.core.config import MEND_SECONDS
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -55,14 +57,14 @@ class KeepingVerbs(Services):
             else:
                 with self._source.session() as session:
                     await self._source.put_many([Block(cid, await session.get(cid))], kept=True)
-            await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=recursive, name=name))
+            await threads.run(Pool.WORK, partial(self._store.pins.add, cid, recursive=recursive, name=name))
         self._pins_changed()
         return cid
 
     async def pin_rm(self, path: str | CID) -> CID:
         """Stop keeping. ``NotFound`` where it is not pinned."""
         cid = await self._root(path)
-        await trio.to_thread.run_sync(self._store.pins.rm, cid)
+        await threads.run(Pool.WORK, self._store.pins.rm, cid)
         self._pins_changed()
         return cid
 
@@ -70,11 +72,11 @@ class KeepingVerbs(Services):
         """CID, type and name of pins: ``recursive``, ``direct``, ``indirect`` (kept by another) or ``all``."""
         if kind not in ("all", "recursive", "direct", "indirect"):
             raise ConfigError(f"pin type {kind!r} is not one of recursive, direct, indirect, all")
-        pins = await trio.to_thread.run_sync(lambda: list(self._store.pins.ls()))
+        pins = await threads.run(Pool.WORK, lambda: list(self._store.pins.ls()))
         rows = [(pin.cid, pin.kind, pin.name) for pin in pins if kind in ("all", pin.kind)]
         if kind in ("all", "indirect"):
             roots = [pin.cid for pin in pins if pin.recursive]
-            rows += await trio.to_thread.run_sync(self._indirect, roots, {pin.cid.multihash for pin in pins})
+            rows += await threads.run(Pool.WORK, self._indirect, roots, {pin.cid.multihash for pin in pins})
         return rows
 
     def _indirect(self, roots: list[CID], pinned: set[bytes]) -> list[tuple[CID, str, str]]:
@@ -83,10 +85,10 @@ class KeepingVerbs(Services):
 
     async def repo_gc(self) -> AsyncGenerator[CID, None]:
         """Remove what no pin keeps, without stopping writers; yields what was removed."""
-        mark = await trio.to_thread.run_sync(self._store.mark)
-        kept = await trio.to_thread.run_sync(self._pinned)
+        mark = await threads.run(Pool.WORK, self._store.mark)
+        kept = await threads.run(Pool.WORK, self._pinned)
         batches = self._store.sweep(kept, mark)
-        while (batch := await trio.to_thread.run_sync(next, batches, None)) is not None:
+        while (batch := await threads.run(Pool.WORK, next, batches, None)) is not None:
             for removed in batch:
                 yield CID(1, RAW, removed)
 
@@ -102,7 +104,7 @@ class KeepingVerbs(Services):
                     break
             return found
 
-        while batch := await trio.to_thread.run_sync(some):
+        while batch := await threads.run(Pool.WORK, some):
             for item in batch:
                 yield item
 
@@ -115,8 +117,8 @@ class KeepingVerbs(Services):
                 if result.error:
                     damaged.append((result.cid, result.error))
         if damaged:
-            pinned = await trio.to_thread.run_sync(self._pinned)
-            await trio.to_thread.run_sync(self._store.delete_many, [cid for cid, _problem in damaged])
+            pinned = await threads.run(Pool.WORK, self._pinned)
+            await threads.run(Pool.WORK, self._store.delete_many, [cid for cid, _problem in damaged])
             for cid, _problem in damaged:
                 mended += await self._fetched_again(cid, seconds, kept=cid.multihash in pinned)
         return Mended(checked, damaged, mended, len(damaged) - mended)
@@ -134,5 +136,5 @@ class KeepingVerbs(Services):
 
     async def repo_stat(self) -> RepoStat:
         """Size of the store."""
-        found = await trio.to_thread.run_sync(self._store.statistics)
+        found = await threads.run(Pool.WORK, self._store.statistics)
         return RepoStat(found.bytes, found.quota, found.blocks, str(self.config.repo or "(memory)"))

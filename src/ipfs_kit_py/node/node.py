@@ -16,6 +16,8 @@ from ipfs_kit_py.node.messages import Messages
 from ipfs_kit_py.node.peers import PeerVerbs
 from ipfs_kit_py.node.reading import ReadingVerbs
 from ipfs_kit_py.node.tiering import TierVerbs
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,13 +35,15 @@ if TYPE_CHECKING:
     from ipfs_kit_py.node.messages import MessageHandler
     from ipfs_kit_py.storage.base import LocalStore, StoreStatistics, TierStatistics
     from ipfs_kit_py.storage.prefetch import PrefetchStatistics
+    from ipfs_kit_py.storage.threads import ThreadStatistics
 
 
 @dataclass(frozen=True)
 class NodeStatistics:
     """Counters of every service; ``None`` for those that a node without network has not got. ``tiers`` are those of
     this machine, the fastest first; ``sources`` those of missing blocks, peers first, and ``replicas`` the copies at
-    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none."""
+    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none. ``threads``: the
+    pools of the loop, which its nodes share."""
 
     store: StoreStatistics
     network: SwarmStatistics | None
@@ -48,6 +52,7 @@ class NodeStatistics:
     sources: list[OriginStatistics]
     replicas: list[ReplicaStatistics]
     prefetch: PrefetchStatistics | None
+    threads: list[ThreadStatistics]
 
 
 class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs):
@@ -93,15 +98,16 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
 
     async def statistics(self) -> NodeStatistics:
         """Counters of store, network and exchange."""
-        store = await trio.to_thread.run_sync(self._store.statistics)
+        store = await threads.run(Pool.WORK, self._store.statistics)
         return NodeStatistics(
             store,
             None if self._swarm is None else self._swarm.statistics(),
             None if self._exchange is None else self._exchange.statistics(),
-            await trio.to_thread.run_sync(self._store.tiers),
+            await threads.run(Pool.WORK, self._store.tiers),
             [] if self._remote is None else self._remote.misses.statistics(),
-            [] if self._remote is None else await trio.to_thread.run_sync(self._remote.replicas.statistics),
+            [] if self._remote is None else await threads.run(Pool.WORK, self._remote.replicas.statistics),
             None if self._prefetching is None else self._prefetching.statistics(),
+            threads.statistics(),
         )
 
     # --- messages and content on demand -------------------------------------------------------------------------------
@@ -132,15 +138,15 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
         await self._need_messages().request_ready(peer, cid)
 
     async def _make_ready(self, cid: CID) -> bool:
-        [there] = await trio.to_thread.run_sync(self._store.has_many, [cid.check_allowed()])
+        [there] = await threads.run(Pool.WORK, self._store.has_many, [cid.check_allowed()])
         if there or self._maker is None:
             return there
         maker = self._maker
-        made = await trio.to_thread.run_sync(_made, maker, cid)
+        made = await threads.run(Pool.USER, _made, maker, cid)
         if made is None:
             return False
         try:
-            blocks = (await trio.to_thread.run_sync(built_as, cid, made)).blocks
+            blocks = (await threads.run(Pool.WORK, built_as, cid, made)).blocks
         except HashMismatch:
             return False
         await self._source.put_many(blocks)

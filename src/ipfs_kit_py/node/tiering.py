@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import trio
-
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.core.cid import CID, RAW
 from ipfs_kit_py.core.errors import ConfigError, LocalError
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.base import Mark
+from ipfs_kit_py.storage.threads import Pool
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class TierVerbs(Services):
         found = await dags.fetch(self._source, root)
         if to == DISK:
             return Moved(root, found.blocks, found.size, DISK)
-        blocks, size = await trio.to_thread.run_sync(self._to_memory, root)
+        blocks, size = await threads.run(Pool.WORK, self._to_memory, root)
         return Moved(root, blocks, size, MEMORY)
 
     async def demote(self, path: str | CID, to: str | None = None) -> Moved:
@@ -69,16 +69,16 @@ class TierVerbs(Services):
         if to in (MEMORY, DISK):
             if to == MEMORY:
                 raise ConfigError(f"content is demoted to {DISK} or to a remote tier, not to {MEMORY}")
-            blocks, size = await trio.to_thread.run_sync(self._out_of_memory, root)
+            blocks, size = await threads.run(Pool.WORK, self._out_of_memory, root)
             return Moved(root, blocks, size, DISK)
-        if await trio.to_thread.run_sync(self._store.pins.get, root) is not None:
+        if await threads.run(Pool.WORK, self._store.pins.get, root) is not None:
             raise LocalError(f"{root} is pinned: unpin it first, or use `replicate` for a copy")
         replicas = self._need_replicas()
         name = to if to is not None else (replicas.writable or [""])[0]
-        mark = await trio.to_thread.run_sync(self._store.mark)
+        mark = await threads.run(Pool.WORK, self._store.mark)
         if not (await replicas.put(name, root)).safe:
             await replicas.until_safe(name, root)
-        blocks, size = await trio.to_thread.run_sync(self._remove_unpinned, root, mark)
+        blocks, size = await threads.run(Pool.WORK, self._remove_unpinned, root, mark)
         return Moved(root, blocks, size, name)
 
     async def replicate(self, path: str | CID, to: str | None = None) -> Replica:
@@ -96,10 +96,10 @@ class TierVerbs(Services):
     async def remove(self, path: str | CID) -> Moved:
         """Remove a whole DAG from this store, all but what a pin keeps. ``LocalError`` where the root is pinned."""
         root = await self._root(path)
-        if await trio.to_thread.run_sync(self._store.pins.get, root) is not None:
+        if await threads.run(Pool.WORK, self._store.pins.get, root) is not None:
             raise LocalError(f"{root} is pinned: unpin it first")
-        mark = await trio.to_thread.run_sync(self._store.mark)
-        blocks, size = await trio.to_thread.run_sync(self._remove_unpinned, root, mark)
+        mark = await threads.run(Pool.WORK, self._store.mark)
+        blocks, size = await threads.run(Pool.WORK, self._remove_unpinned, root, mark)
         return Moved(root, blocks, size, "")
 
     async def heat(self, path: str | CID) -> float:
@@ -108,18 +108,18 @@ class TierVerbs(Services):
 
     async def heats(self, cids: Sequence[CID]) -> list[tuple[CID, float]]:
         """How warm blocks are."""
-        found = await trio.to_thread.run_sync(lambda: [self._store.heat.heat_of(cid.multihash) for cid in cids])
+        found = await threads.run(Pool.WORK, lambda: [self._store.heat.heat_of(cid.multihash) for cid in cids])
         return list(zip(cids, found, strict=True))
 
     async def warmest(self, count: int) -> list[tuple[CID, float]]:
         """The warmest blocks with their heat, as CIDs of raw blocks: the store does not know how they are read."""
-        found = await trio.to_thread.run_sync(self._store.heat.hottest, count)
+        found = await threads.run(Pool.WORK, self._store.heat.hottest, count)
         return [(CID(1, RAW, multihash), heat) for multihash, heat in found]
 
     async def cache_gc(self, *, everything: bool = False) -> tuple[int, int]:
         """Evict the coldest cached blocks above the high water, or all that were not added or pinned here; how many
         went, and their bytes."""
-        return await trio.to_thread.run_sync(self._evict_all if everything else self._evict)
+        return await threads.run(Pool.WORK, self._evict_all if everything else self._evict)
 
     def _evict(self) -> tuple[int, int]:
         before = self._store.statistics().fetched_bytes
@@ -134,7 +134,7 @@ class TierVerbs(Services):
 
     async def is_whole(self, cid: CID) -> bool:
         """Whether all of a DAG is in the store."""
-        return not await trio.to_thread.run_sync(dags.missing, self._store, cid)
+        return not await threads.run(Pool.WORK, dags.missing, self._store, cid)
 
     async def set_metadata(self, cid: CID, value: Mapping[str, Any]) -> None:
         """Note what a user knows of content, as JSON apart from it: it stays when the content is evicted.
@@ -143,16 +143,16 @@ class TierVerbs(Services):
             text = json.dumps(dict(value)).encode()
         except (TypeError, ValueError) as error:
             raise LocalError(f"the metadata of {cid} is no JSON: {error}") from None
-        await trio.to_thread.run_sync(self._store.records.put, _METADATA, cid.raw, text)
+        await threads.run(Pool.WORK, self._store.records.put, _METADATA, cid.raw, text)
 
     async def get_metadata(self, cid: CID) -> dict[str, Any] | None:
         """What was noted of content, ``None`` where nothing was."""
-        text = await trio.to_thread.run_sync(self._store.records.get, _METADATA, cid.raw)
+        text = await threads.run(Pool.WORK, self._store.records.get, _METADATA, cid.raw)
         return None if text is None else json.loads(text)
 
     async def drop_metadata(self, cid: CID) -> bool:
         """Forget what was noted; whether anything was."""
-        return await trio.to_thread.run_sync(self._store.records.delete, _METADATA, cid.raw)
+        return await threads.run(Pool.WORK, self._store.records.delete, _METADATA, cid.raw)
 
     def _need_replicas(self) -> Replicas:
         if self._remote is None:

@@ -52,8 +52,7 @@ class ThreadStatistics:
 
 
 HEAPS = 2  # of the C library's malloc. Each keeps what was freed in it, and its default is eight for each processor
-MAPPED_BYTES = 128 << 10  # more than this is mapped by itself, and given back when it is freed
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # mallopt(3)
+_M_ARENA_MAX = -8  # mallopt(3)
 
 _limiters: RunVar[dict[Pool, trio.CapacityLimiter]] = RunVar("ipfs_kit_threads")
 
@@ -78,14 +77,13 @@ def share_heaps() -> bool:
     """Have all threads to come share ``HEAPS`` heaps, where the C library has many; ``False`` where it has not.
 
     A block that one thread reads and another lets go leaves a hole in the heap of the first, so that with a heap for
-    each thread a memory tier takes twice its size. Threads of Python allocate in turn anyway. The bound from which
-    memory is mapped is held where it begins: else it grows up to the largest block, and these leave holes too. What the
-    user has said himself (``MALLOC_ARENA_MAX``) stays.
+    each thread a memory tier takes twice its size. Threads of Python allocate in turn anyway. What the user has said
+    himself (``MALLOC_ARENA_MAX``) stays.
     """
     if platform.libc_ver()[0] != "glibc" or "MALLOC_ARENA_MAX" in os.environ:
         return False
     library = ctypes.CDLL(None)
-    return bool(library.mallopt(_M_ARENA_MAX, HEAPS) and library.mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES))
+    return bool(library.mallopt(_M_ARENA_MAX, HEAPS))
 
 
 def limiter(pool: Pool) -> trio.CapacityLimiter:

@@ -12,7 +12,9 @@ from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import ARCHIVE_INLINE_BYTES, FETCH_TOGETHER, HTTP_READ_BYTES
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, IPFSKitError, LocalError
 from ipfs_kit_py.dag.car import CarReader
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.base import Transient
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -58,7 +60,7 @@ class Archive:
             if len(data) <= ARCHIVE_INLINE_BYTES:
                 found = self._sift(data)
             else:
-                found = await trio.to_thread.run_sync(self._sift, data)
+                found = await threads.run(Pool.WORK, self._sift, data)
             if found:
                 return found
         return []

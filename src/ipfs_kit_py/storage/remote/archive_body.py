@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from ipfs_kit_py.core.config import RPC_SEND_BYTES
 from ipfs_kit_py.core.errors import HashMismatch
 from ipfs_kit_py.dag import car
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.lacking import Lacking
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
@@ -42,7 +42,7 @@ class ArchiveBody:
             batch.append(block)
             size += memoryview(block.data).nbytes
         if batch or self._head:
-            return await trio.to_thread.run_sync(self._joined, batch)
+            return await threads.run(Pool.WORK, self._joined, batch)
         self._lacking.check()
         raise StopAsyncIteration
 

@@ -21,11 +21,13 @@ from ipfs_kit_py.core.config import (
     MAX_BLOCK_BYTES,
 )
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, IPFSKitError, NotFound
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.archive import Archive, Truncated
 from ipfs_kit_py.storage.remote.base import PASSING, Health, Transient, retry_after
 from ipfs_kit_py.storage.remote.http import Http, checked_url
 from ipfs_kit_py.storage.remote.http_origins import Origins, is_inside, target_of
 from ipfs_kit_py.storage.remote.racing import Latency, Unable
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import ssl
@@ -156,7 +158,7 @@ class Gateway:
             data = await answer.read(MAX_BLOCK_BYTES)
         finally:
             await answer.aclose()
-        whole = await trio.to_thread.run_sync(cid.verify, data) if len(data) > 1 << 18 else cid.verify(data)
+        whole = await threads.run(Pool.WORK, cid.verify, data) if len(data) > 1 << 18 else cid.verify(data)
         if not whole:
             raise HashMismatch(f"{self.url}: the bytes of block {cid} have another hash", peer=self.url, expected=cid)
         return data

@@ -24,12 +24,14 @@ from ipfs_kit_py.core.errors import (
 )
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.core.multihash import name as hash_name
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.archive import Archive, collected
 from ipfs_kit_py.storage.remote.archive_body import ArchiveBody
 from ipfs_kit_py.storage.remote.base import Health, Status, retried
 from ipfs_kit_py.storage.remote.http import Http, NoConnection, StreamFailed
 from ipfs_kit_py.storage.remote.intake import Intake
 from ipfs_kit_py.storage.remote.kubo_rpc import Rpc
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import random
@@ -92,7 +94,7 @@ class KuboTier:
             return cid.digest
         call = partial(self._rpc.data, "block/get", str(cid), limit=MAX_CAR_SECTION_BYTES, offline=self._offline)
         data = await self._retried(call, f"block {cid}")
-        if not await trio.to_thread.run_sync(cid.verify, data):
+        if not await threads.run(Pool.WORK, cid.verify, data):
             raise HashMismatch(f"{self.name}: the bytes of block {cid} have another hash", peer=self.name, expected=cid)
         return data
 

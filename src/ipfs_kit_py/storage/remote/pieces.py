@@ -27,10 +27,12 @@ from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, IP
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.dag.car import CarReader
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import RETRIES, RETRY_BASE_SECONDS, RETRY_MAX_SECONDS, Health, Transient
 from ipfs_kit_py.storage.remote.commp_pool import PieceHasher
 from ipfs_kit_py.storage.remote.http import Answer
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import random
@@ -159,11 +161,11 @@ class PieceSource:
                 reader = CarReader(verify=False)
                 async with aclosing(self.payload(piece)) as chunks:
                     async for chunk in chunks:
-                        more = await trio.to_thread.run_sync(self._sift, sieve, reader, chunk, piece)
+                        more = await threads.run(Pool.WORK, self._sift, sieve, reader, chunk, piece)
                         while more:
                             for block in more:
                                 yield block
-                            more = await trio.to_thread.run_sync(sieve.pop)
+                            more = await threads.run(Pool.WORK, sieve.pop)
                 self._ended(reader, piece)
             if (lack := sieve.lacking()) is not None:
                 raise NotFound(f"{self.host}: the archives of {root} lack its block {lack}", cid=lack)

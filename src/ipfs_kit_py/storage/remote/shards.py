@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
 
-import trio
-
 from ipfs_kit_py.core.config import API_UPLOAD_CHUNK, MAX_CAR_SECTION_BYTES, PIECE_MIN_BYTES, PIECES_PER_DAG
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, InvalidBlock
 from ipfs_kit_py.dag import car
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.commp_pool import PieceHasher
 from ipfs_kit_py.storage.remote.lacking import Lacking
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -66,7 +66,7 @@ class FileBody:
         size = min(API_UPLOAD_CHUNK, self._size - self._at)
         if not size:
             raise StopAsyncIteration
-        data = await trio.to_thread.run_sync(os.pread, self._file, size, self._at)
+        data = await threads.run(Pool.WORK, os.pread, self._file, size, self._at)
         if not data:
             raise BackendError("an archive that was written for upload is shorter than it was")
         self._at += len(data)
@@ -100,7 +100,7 @@ class ArchiveWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        batch = await trio.to_thread.run_sync(_write, self._file, self._blocks, self._parts, self._lacking)
+        batch = await threads.run(Pool.WORK, _write, self._file, self._blocks, self._parts, self._lacking)
         self._blocks, self._parts, self._gathered = [], [], 0
         await self._hasher.feed(batch)
 

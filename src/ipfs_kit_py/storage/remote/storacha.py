@@ -29,6 +29,7 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, IPFSKitError, NotFound, NotSupported, TimedOut
 from ipfs_kit_py.core.multihash import IDENTITY
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.base import Health, Status
 from ipfs_kit_py.storage.remote.did import Unauthorized
 from ipfs_kit_py.storage.remote.shard_index import encode_index
@@ -38,6 +39,7 @@ from ipfs_kit_py.storage.remote.storacha_shards import CarSharder
 from ipfs_kit_py.storage.remote.storacha_uploads import Blob, Upload
 from ipfs_kit_py.storage.remote.ucan import CAR_CODEC
 from ipfs_kit_py.storage.remote.ucan_message import Receipt
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import ssl
@@ -171,8 +173,8 @@ class StorachaTier:
             )
 
     async def _put_index(self, root: CID, parts: dict[bytes, bytes]) -> Blob:
-        raw = await trio.to_thread.run_sync(encode_index, root, parts)
-        digest = mhash.wrap(mhash.SHA2_256, (await trio.to_thread.run_sync(hashlib.sha256, raw)).digest())
+        raw = await threads.run(Pool.WORK, encode_index, root, parts)
+        digest = mhash.wrap(mhash.SHA2_256, (await threads.run(Pool.WORK, hashlib.sha256, raw)).digest())
         blob = await self._store(digest, len(raw), partial(_Body, raw))
         await self._api.invoke("space/index/add", {"index": blob.cid})
         return blob

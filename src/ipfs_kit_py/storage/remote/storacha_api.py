@@ -28,6 +28,7 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.core.errors import BackendError, ConfigError, InvalidBlock, InvalidCID, NotFound, TimedOut
 from ipfs_kit_py.core.text import printable
 from ipfs_kit_py.dag import dag_cbor
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import Transient
 from ipfs_kit_py.storage.remote.did import Unauthorized, check_did, did_of, verifying_key
@@ -37,6 +38,7 @@ from ipfs_kit_py.storage.remote.storacha_blob import Judge, failure
 from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, decode_car, issue
 from ipfs_kit_py.storage.remote.ucan_chain import Trust, authorise
 from ipfs_kit_py.storage.remote.ucan_message import Message, Receipt
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import random
@@ -227,7 +229,7 @@ class StorachaApi:
         except NotFound:
             return [], {}
         with self.judging():
-            blocks = await trio.to_thread.run_sync(_query, answer.body)
+            blocks = await threads.run(Pool.WORK, _query, answer.body)
         return blocks
 
     # --- bytes --------------------------------------------------------------------------------------------------------
@@ -308,7 +310,7 @@ class StorachaApi:
 async def _read(raw: bytes) -> Message:
     if len(raw) < UCAN_INLINE_BYTES:
         return Message.decode(raw)
-    return await trio.to_thread.run_sync(Message.decode, raw)
+    return await threads.run(Pool.WORK, Message.decode, raw)
 
 
 def _query(raw: bytes) -> tuple[list[Delegation], Mapping[CID, bytes]]:

@@ -31,10 +31,12 @@ from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, No
 from ipfs_kit_py.core.multihash import IDENTITY
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.dag.car import CarReader
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.base import RETRIES, RETRY_BASE_SECONDS, RETRY_MAX_SECONDS, Transient
 from ipfs_kit_py.storage.remote.pieces import Sieve
 from ipfs_kit_py.storage.remote.shard_index import Place, ShardIndex, decode_index
 from ipfs_kit_py.storage.remote.storacha_uploads import Blob
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import random
@@ -153,7 +155,7 @@ class Reader:
                 body += chunk
                 if len(body) > limit:
                     raise BackendError(f"the blob {blob.cid} is over {limit} bytes")
-        if not await trio.to_thread.run_sync(blob.cid.verify, body):
+        if not await threads.run(Pool.WORK, blob.cid.verify, body):
             raise HashMismatch(f"the bytes of blob {blob.cid} have another hash", expected=blob.cid)
         return bytes(body)
 
@@ -164,7 +166,7 @@ class Reader:
         if found is None:
             raw = await self.whole(blob, STORACHA_INDEX_BYTES)
             try:
-                found = await trio.to_thread.run_sync(decode_index, raw)
+                found = await threads.run(Pool.WORK, decode_index, raw)
             except InvalidBlock as error:
                 raise BackendError(f"the index {blob.cid}: {error}") from None
             self._indexes[blob.digest] = found
@@ -219,7 +221,7 @@ class Reader:
                     left -= len(chunk)
                     if left < 0:
                         raise NotFound(f"no index tells where block {cid} is in {len(shards)} archives", cid=cid)
-                    for block in await trio.to_thread.run_sync(_sections, reader, chunk, shard):
+                    for block in await threads.run(Pool.WORK, _sections, reader, chunk, shard):
                         if block.cid.multihash == cid.multihash:
                             if not cid.verify(block.data):
                                 raise HashMismatch(f"block {cid} in {shard.cid} is false", expected=cid)
@@ -233,11 +235,11 @@ class Reader:
                 reader = CarReader(verify=False)
                 async with aclosing(_gathered(self.stream(shard))) as chunks:
                     async for chunk in chunks:
-                        more = await trio.to_thread.run_sync(_sift, sieve, reader, chunk, shard)
+                        more = await threads.run(Pool.WORK, _sift, sieve, reader, chunk, shard)
                         while more:
                             for block in more:
                                 yield block
-                            more = await trio.to_thread.run_sync(sieve.pop)
+                            more = await threads.run(Pool.WORK, sieve.pop)
                 try:
                     reader.close()
                 except InvalidBlock as error:
@@ -273,7 +275,7 @@ class Reader:
         async with aclosing(self.stream(Blob(group[0][1].shard), start, end - start)) as chunks:
             async for chunk in chunks:
                 body += chunk
-        return await trio.to_thread.run_sync(_cut, body, start, group)
+        return await threads.run(Pool.WORK, _cut, body, start, group)
 
 
 async def _gathered(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

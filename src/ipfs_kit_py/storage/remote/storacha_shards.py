@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import trio
-
 from ipfs_kit_py.core import multihash as mhash
 from ipfs_kit_py.core.config import STORACHA_BLOCKS, STORACHA_SHARD_BLOCKS, STORACHA_SHARD_BYTES, STORACHA_SHARDS
 from ipfs_kit_py.core.errors import BackendError
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.remote.shard_index import encode_shard
 from ipfs_kit_py.storage.remote.shards import ArchiveWriter, Cutter, FileBody
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
@@ -40,7 +40,7 @@ class _Sha256:
         self._hash = hashlib.sha256()
 
     async def feed(self, data: bytes) -> None:
-        await trio.to_thread.run_sync(self._hash.update, data)
+        await threads.run(Pool.WORK, self._hash.update, data)
 
     def multihash(self) -> bytes:
         return mhash.wrap(mhash.SHA2_256, self._hash.digest())
@@ -82,7 +82,7 @@ class CarSharder(Cutter[CarShard]):
         await writer.flush()
         digest = hasher.multihash()
         slices.append((digest, 0, writer.size))  # the archive itself, as the service's own client has it
-        index = await trio.to_thread.run_sync(encode_shard, digest, slices)
+        index = await threads.run(Pool.WORK, encode_shard, digest, slices)
         return CarShard(digest, writer.size, index, file)
 
     def _room(self, writer: ArchiveWriter, slices: list[tuple[bytes, int, int]], block: Block) -> bool:
