@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ipfs_kit_py.core.cid import CID, Block
-from ipfs_kit_py.storage.remote.commp_pool import PieceHasher
-from ipfs_kit_py.storage.remote.gateway import GatewayTier
-from ipfs_kit_py.storage.remote.kubo import KuboTier
+from ipfs_kit_py.storage.remote.filecoin.commp_pool import PieceHasher
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
+from ipfs_kit_py.storage.remote.kubo.tier import KuboTier
 from test.peers import locate
 from test.peers.kubo import Kubo
 from test.remote.dags import stream

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.errors import InvalidCID
-from ipfs_kit_py.storage.remote import fr32
-from ipfs_kit_py.storage.remote.commp import SEGMENT_PAYLOAD, Commp, Piece, Segments, height_for, piece_of
+from ipfs_kit_py.storage.remote.filecoin import fr32
+from ipfs_kit_py.storage.remote.filecoin.commp import SEGMENT_PAYLOAD, Commp, Piece, Segments, height_for, piece_of
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "remote" / "vectors" / "commp.json").read_text())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.errors import ConfigError
-from ipfs_kit_py.storage.remote.warm_storage import ChainKey, WarmStorage, keccak, signer_of
+from ipfs_kit_py.storage.remote.filecoin.warm_storage import ChainKey, WarmStorage, keccak, signer_of
 
 V: dict[str, Any] = json.loads((Path(__file__).parents[1] / "remote" / "vectors" / "warm_storage.json").read_text())
 STORAGE = WarmStorage(ChainKey(V["key"]), V["contract"], V["chain"])

@@ -11,10 +11,11 @@ from trio.testing import MockClock
 
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, NotFound, TimedOut
 from ipfs_kit_py.dag import car
-from ipfs_kit_py.storage.remote import base, pieces
-from ipfs_kit_py.storage.remote.commp import piece_of
-from ipfs_kit_py.storage.remote.pdp import PdpApi
-from ipfs_kit_py.storage.remote.pdp_store import Deposit, OpenDataSet
+from ipfs_kit_py.storage.remote import base
+from ipfs_kit_py.storage.remote.filecoin import pieces
+from ipfs_kit_py.storage.remote.filecoin.commp import piece_of
+from ipfs_kit_py.storage.remote.filecoin.pdp import PdpApi
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import Deposit, OpenDataSet
 from test.remote.dags import block, stream, tree
 from test.remote.filecoin_servers import CHUNK, pieces_of
 from test.remote.filecoin_tiers import World, run

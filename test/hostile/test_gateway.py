@@ -14,7 +14,7 @@ from ipfs_kit_py.core.errors import BackendError, IPFSKitError
 from ipfs_kit_py.core.varint import encode
 from ipfs_kit_py.dag import dag_cbor
 from ipfs_kit_py.storage.remote.base import Transient
-from ipfs_kit_py.storage.remote.gateway import GatewayTier
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
 from test.remote.archives import archive
 from test.remote.dags import block, tree
 from test.remote.gateways import CAR, Honest, all_of, by_url, liar, run

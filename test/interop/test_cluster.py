@@ -12,10 +12,10 @@ import trio
 from ipfs_kit_py.core.cid import DAG_CBOR, DAG_JSON
 from ipfs_kit_py.core.errors import BackendError, ConfigError, InvalidBlock, NotFound
 from ipfs_kit_py.dag import dag_cbor
-from ipfs_kit_py.storage.remote import pinning
 from ipfs_kit_py.storage.remote.build import TierContext, build_tier
-from ipfs_kit_py.storage.remote.cluster import ClusterTier
-from ipfs_kit_py.storage.remote.pinning import PinningTier
+from ipfs_kit_py.storage.remote.cluster.tier import ClusterTier
+from ipfs_kit_py.storage.remote.filecoin import pinning
+from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
 from test.peers import locate
 from test.peers.cluster import Cluster
 from test.remote.dags import block, stream, tree

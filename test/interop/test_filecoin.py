@@ -13,12 +13,12 @@ import trio
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, Block
 from ipfs_kit_py.core.errors import BackendError, NotFound
 from ipfs_kit_py.storage.remote import conformance
-from ipfs_kit_py.storage.remote.chain import Chain
-from ipfs_kit_py.storage.remote.commp import piece_of
-from ipfs_kit_py.storage.remote.gateway import GatewayTier
-from ipfs_kit_py.storage.remote.http import Http
-from ipfs_kit_py.storage.remote.pdp_store import Deposit
-from ipfs_kit_py.storage.remote.warm_storage import ChainKey, keccak
+from ipfs_kit_py.storage.remote.filecoin.chain import Chain
+from ipfs_kit_py.storage.remote.filecoin.commp import piece_of
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import Deposit
+from ipfs_kit_py.storage.remote.filecoin.warm_storage import ChainKey, keccak
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
+from ipfs_kit_py.storage.remote.http.client import Http
 from test.peers import locate
 from test.peers.anvil import Anvil
 from test.peers.kubo import Kubo

@@ -13,8 +13,8 @@ from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.errors import NotAFile, NotFound
 from ipfs_kit_py.dag.reader import FileReader
 from ipfs_kit_py.storage.remote import conformance
-from ipfs_kit_py.storage.remote.gateway import GatewayTier, configured_gateways
-from ipfs_kit_py.storage.remote.http import Http
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier, configured_gateways
+from ipfs_kit_py.storage.remote.http.client import Http
 from test.peers import locate
 from test.peers.kubo import Kubo
 from test.peers.verified_fetch import VerifiedFetch

@@ -14,7 +14,7 @@ from ipfs_kit_py.core.errors import BackendError, InvalidBlock, NotFound, TimedO
 from ipfs_kit_py.dag import dag_cbor
 from ipfs_kit_py.storage.remote import conformance
 from ipfs_kit_py.storage.remote.base import Transient
-from ipfs_kit_py.storage.remote.kubo import KuboTier
+from ipfs_kit_py.storage.remote.kubo.tier import KuboTier
 from test.peers import locate
 from test.peers.kubo import Kubo
 from test.remote.dags import block, stream, tree

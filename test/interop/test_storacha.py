@@ -15,11 +15,13 @@ from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound, NotSupp
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.dag.car import read_car
-from ipfs_kit_py.storage.remote import conformance, storacha_api, ucan
-from ipfs_kit_py.storage.remote.did import Unauthorized, did_of
-from ipfs_kit_py.storage.remote.storacha import StorachaTier
-from ipfs_kit_py.storage.remote.storacha_uploads import Upload
-from ipfs_kit_py.storage.remote.ucan import Capability, Delegation
+from ipfs_kit_py.storage.remote import conformance
+from ipfs_kit_py.storage.remote.storacha import api as storacha_api
+from ipfs_kit_py.storage.remote.storacha import ucan
+from ipfs_kit_py.storage.remote.storacha.did import Unauthorized, did_of
+from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
+from ipfs_kit_py.storage.remote.storacha.ucan import Capability, Delegation
+from ipfs_kit_py.storage.remote.storacha.uploads import Upload
 from test.peers import locate
 from test.peers.storacha import Storacha
 from test.remote.dags import stream, tree

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.errors import InvalidCID
-from ipfs_kit_py.storage.remote.commp import Piece, piece_of
+from ipfs_kit_py.storage.remote.filecoin.commp import Piece, piece_of
 from test.remote.loopback import Cut, Reply, Request, reply_json
 
 if TYPE_CHECKING:

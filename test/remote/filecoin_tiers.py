@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ipfs_kit_py.storage.remote.chain import Chain
-from ipfs_kit_py.storage.remote.filecoin import FilecoinTier
-from ipfs_kit_py.storage.remote.pdp import PdpApi
-from ipfs_kit_py.storage.remote.pdp_store import OpenDataSet, PdpStore, Terms
-from ipfs_kit_py.storage.remote.pieces import PieceSource
+from ipfs_kit_py.storage.remote.filecoin.chain import Chain
+from ipfs_kit_py.storage.remote.filecoin.pdp import PdpApi
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import OpenDataSet, PdpStore, Terms
+from ipfs_kit_py.storage.remote.filecoin.pieces import PieceSource
+from ipfs_kit_py.storage.remote.filecoin.tier import FilecoinTier
 from test.remote.filecoin_servers import ChainServer, PdpServer
 from test.remote.loopback import serving
 

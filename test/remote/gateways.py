@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from ipfs_kit_py.core.cid import CID, Block
-from ipfs_kit_py.storage.remote.gateway import GatewayTier
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
 from test.remote.archives import archive
 from test.remote.loopback import Reply, serving
 from test.remote.server import chunks

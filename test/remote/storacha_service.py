@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.crypto.keys import ED25519, PrivateKey
 from ipfs_kit_py.dag import dag_cbor
-from ipfs_kit_py.storage.remote.did import did_bytes, did_of, signature_bytes
-from ipfs_kit_py.storage.remote.storacha import StorachaTier
-from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, issue
-from ipfs_kit_py.storage.remote.ucan_message import Message, Receipt
+from ipfs_kit_py.storage.remote.storacha.did import did_bytes, did_of, signature_bytes
+from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
+from ipfs_kit_py.storage.remote.storacha.ucan import Capability, Delegation, issue
+from ipfs_kit_py.storage.remote.storacha.ucan_message import Message, Receipt
 from test.remote.dags import stream, tree
 from test.remote.loopback import Reply, Request, serving
 

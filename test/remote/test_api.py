@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from ipfs_kit_py.core.errors import BackendError, ConfigError
-from ipfs_kit_py.storage.remote.api import Api
 from ipfs_kit_py.storage.remote.base import RETRIES, Transient
-from ipfs_kit_py.storage.remote.http_origins import Origins
+from ipfs_kit_py.storage.remote.http.api import Api
+from ipfs_kit_py.storage.remote.http.origins import Origins
 from test.remote.loopback import Cut, Reply, Request, reply_json, serving
 from test.remote.server import Script
 

@@ -18,15 +18,15 @@ from ipfs_kit_py.storage.remote.build import GROUP, OWN, TierContext, build_tier
 from ipfs_kit_py.storage.remote.build_own import agent_key
 from ipfs_kit_py.storage.remote.build_records import KeptDataSet, RootFiles
 from ipfs_kit_py.storage.remote.build_spec import TierSpec
-from ipfs_kit_py.storage.remote.cluster import ClusterTier
-from ipfs_kit_py.storage.remote.did import did_of
-from ipfs_kit_py.storage.remote.filecoin import FilecoinTier
-from ipfs_kit_py.storage.remote.gateway import GatewayTier
-from ipfs_kit_py.storage.remote.kubo import KuboTier
-from ipfs_kit_py.storage.remote.pdp_store import Deposit
-from ipfs_kit_py.storage.remote.pinning import PinningTier
-from ipfs_kit_py.storage.remote.storacha import StorachaTier
-from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, issue, proof_text
+from ipfs_kit_py.storage.remote.cluster.tier import ClusterTier
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import Deposit
+from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
+from ipfs_kit_py.storage.remote.filecoin.tier import FilecoinTier
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
+from ipfs_kit_py.storage.remote.kubo.tier import KuboTier
+from ipfs_kit_py.storage.remote.storacha.did import did_of
+from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
+from ipfs_kit_py.storage.remote.storacha.ucan import Capability, Delegation, issue, proof_text
 from test.remote.dags import block
 
 URL = "http://127.0.0.1:5001"

@@ -11,8 +11,8 @@ import trio
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.errors import BackendError, NotFound
 from ipfs_kit_py.storage.remote import base
-from ipfs_kit_py.storage.remote.chain import Allocation, Balance, Chain, Deal
-from ipfs_kit_py.storage.remote.commp import piece_of
+from ipfs_kit_py.storage.remote.filecoin.chain import Allocation, Balance, Chain, Deal
+from ipfs_kit_py.storage.remote.filecoin.commp import piece_of
 from test.remote.filecoin_servers import ChainServer
 from test.remote.loopback import Reply, Request, reply_json, serving
 

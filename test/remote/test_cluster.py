@@ -26,8 +26,8 @@ from ipfs_kit_py.core.errors import (
 from ipfs_kit_py.dag import car
 from ipfs_kit_py.storage.remote.base import Status, Transient
 from ipfs_kit_py.storage.remote.build import TierContext, build_tier
-from ipfs_kit_py.storage.remote.cluster import ClusterTier
-from ipfs_kit_py.storage.remote.cluster_answers import PinOptions
+from ipfs_kit_py.storage.remote.cluster.answers import PinOptions
+from ipfs_kit_py.storage.remote.cluster.tier import ClusterTier
 from test.remote.dags import stream, tree
 from test.remote.server import (
     Reply,

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from ipfs_kit_py.core.errors import BackendError, ConfigError
-from ipfs_kit_py.storage.remote.commp import SEGMENT_PAYLOAD, piece_of
-from ipfs_kit_py.storage.remote.commp_pool import PieceHasher, piece_cid
+from ipfs_kit_py.storage.remote.filecoin.commp import SEGMENT_PAYLOAD, piece_of
+from ipfs_kit_py.storage.remote.filecoin.commp_pool import PieceHasher, piece_cid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,7 +104,7 @@ def test_too_much_is_refused_before_it_is_kept() -> None:
 def test_a_script_without_a_main_guard_may_use_it(tmp_path: Path) -> None:
     script = f"""
 import trio
-from ipfs_kit_py.storage.remote.commp_pool import piece_cid
+from ipfs_kit_py.storage.remote.filecoin.commp_pool import piece_cid
 async def stream():
     for _ in range(3):
         yield bytes({SEGMENT_PAYLOAD})

@@ -11,12 +11,13 @@ import trio
 
 from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound, NotSupported, TimedOut
-from ipfs_kit_py.storage.remote import base, pdp_store, pieces
-from ipfs_kit_py.storage.remote.commp import piece_of
-from ipfs_kit_py.storage.remote.filecoin import FilecoinTier
-from ipfs_kit_py.storage.remote.pdp_store import Deposit, OpenDataSet, Terms
-from ipfs_kit_py.storage.remote.pinning import PinningTier
-from ipfs_kit_py.storage.remote.warm_storage import ChainKey, WarmStorage, keccak, signer_of
+from ipfs_kit_py.storage.remote import base
+from ipfs_kit_py.storage.remote.filecoin import pdp_store, pieces
+from ipfs_kit_py.storage.remote.filecoin.commp import piece_of
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import Deposit, OpenDataSet, Terms
+from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
+from ipfs_kit_py.storage.remote.filecoin.tier import FilecoinTier
+from ipfs_kit_py.storage.remote.filecoin.warm_storage import ChainKey, WarmStorage, keccak, signer_of
 from test.remote.dags import MemoryTier, block, stream, tree
 from test.remote.filecoin_servers import ChainServer, PdpServer, PinServer
 from test.remote.filecoin_tiers import KEEPER, World, run

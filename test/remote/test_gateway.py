@@ -23,7 +23,7 @@ from ipfs_kit_py.core.errors import (
 )
 from ipfs_kit_py.dag import dag_pb
 from ipfs_kit_py.storage.remote.base import Transient
-from ipfs_kit_py.storage.remote.gateway import GatewayTier, configured_gateways
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier, configured_gateways
 from test.remote.dags import block, stream
 from test.remote.gateways import RAW, Honest, all_of, by_url, liar, run
 from test.remote.server import (

@@ -34,7 +34,7 @@ from test.remote.server import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_kit_py.storage.remote.gateway import GatewayTier
+    from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
 
 HELLO = block(b"hello")
 

@@ -13,7 +13,7 @@ import trio.testing
 from ipfs_kit_py.core.config import API_SECONDS, HTTP_HEADER_BYTES, HTTP_IDLE_SECONDS
 from ipfs_kit_py.core.errors import BackendError, ConfigError
 from ipfs_kit_py.storage.remote.base import Transient, retry_after
-from ipfs_kit_py.storage.remote.http import Http, NoConnection, StreamFailed
+from ipfs_kit_py.storage.remote.http.client import Http, NoConnection, StreamFailed
 from test.remote.server import (
     Cut,
     Reply,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from ipfs_kit_py.storage.remote.http import Answer
+    from ipfs_kit_py.storage.remote.http.client import Answer
 
 
 def run(script: Any, work: Callable[[Http], Awaitable[None]], *, jumping: bool = False, **options: Any) -> None:

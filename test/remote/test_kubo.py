@@ -24,7 +24,7 @@ from ipfs_kit_py.core.errors import (
     TimedOut,
 )
 from ipfs_kit_py.dag import dag_cbor
-from ipfs_kit_py.storage.remote.kubo import KuboTier
+from ipfs_kit_py.storage.remote.kubo.tier import KuboTier
 from test.remote.archives import archive
 from test.remote.dags import block, stream, tree
 from test.remote.server import (

@@ -11,8 +11,9 @@ import trio
 
 from ipfs_kit_py.core.cid import CID, DAG_PB
 from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound, NotSupported, TimedOut
-from ipfs_kit_py.storage.remote import base, pinning
-from ipfs_kit_py.storage.remote.pinning import PinningTier
+from ipfs_kit_py.storage.remote import base
+from ipfs_kit_py.storage.remote.filecoin import pinning
+from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
 from test.remote.dags import stream
 from test.remote.filecoin_servers import DELEGATE, PinServer, pieces_of
 from test.remote.loopback import Cut, Reply, Request, reply_json, serving

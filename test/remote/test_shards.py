@@ -14,9 +14,9 @@ from ipfs_kit_py.core.cid import CID, DAG_CBOR, Block
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, InvalidBlock
 from ipfs_kit_py.dag import dag_cbor
 from ipfs_kit_py.dag.car import read_car
-from ipfs_kit_py.storage.remote import pieces as pieces_module
-from ipfs_kit_py.storage.remote.commp import piece_of
-from ipfs_kit_py.storage.remote.pieces import Sieve
+from ipfs_kit_py.storage.remote.filecoin import pieces as pieces_module
+from ipfs_kit_py.storage.remote.filecoin.commp import piece_of
+from ipfs_kit_py.storage.remote.filecoin.pieces import Sieve
 from ipfs_kit_py.storage.remote.shards import Sharder
 from test.remote.dags import block, stream, tree
 

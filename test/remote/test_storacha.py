@@ -11,8 +11,10 @@ from trio.testing import MockClock
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, RAW, Block
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, InvalidBlock, TimedOut
 from ipfs_kit_py.dag import dag_cbor
-from ipfs_kit_py.storage.remote import base, storacha_api, storacha_read
-from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, issue
+from ipfs_kit_py.storage.remote import base
+from ipfs_kit_py.storage.remote.storacha import api as storacha_api
+from ipfs_kit_py.storage.remote.storacha import read as storacha_read
+from ipfs_kit_py.storage.remote.storacha.ucan import Capability, Delegation, issue
 from test.remote.dags import block, stream, tree
 from test.remote.loopback import Cut, Reply, Request
 from test.remote.storacha_service import (
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from ipfs_kit_py.storage.remote.storacha import StorachaTier
+    from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,16 @@ from ipfs_kit_py.core import config
 from ipfs_kit_py.core.cid import CID, DAG_CBOR, RAW, Block
 from ipfs_kit_py.core.errors import BackendError, HashMismatch, InvalidBlock, NotFound, TimedOut
 from ipfs_kit_py.dag import dag_cbor
-from ipfs_kit_py.storage.remote import base, storacha, storacha_api, storacha_read
-from ipfs_kit_py.storage.remote.did import Unauthorized, did_bytes
-from ipfs_kit_py.storage.remote.shard_index import decode_index, encode_index, encode_shard
-from ipfs_kit_py.storage.remote.storacha_blob import Site
-from ipfs_kit_py.storage.remote.storacha_uploads import Blob, Upload
-from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, encode_car, issue
-from ipfs_kit_py.storage.remote.ucan_message import Message
+from ipfs_kit_py.storage.remote import base
+from ipfs_kit_py.storage.remote.storacha import api as storacha_api
+from ipfs_kit_py.storage.remote.storacha import read as storacha_read
+from ipfs_kit_py.storage.remote.storacha import tier as storacha
+from ipfs_kit_py.storage.remote.storacha.blob import Site
+from ipfs_kit_py.storage.remote.storacha.did import Unauthorized, did_bytes
+from ipfs_kit_py.storage.remote.storacha.shard_index import decode_index, encode_index, encode_shard
+from ipfs_kit_py.storage.remote.storacha.ucan import Capability, Delegation, encode_car, issue
+from ipfs_kit_py.storage.remote.storacha.ucan_message import Message
+from ipfs_kit_py.storage.remote.storacha.uploads import Blob, Upload
 from test.remote.dags import stream, tree
 from test.remote.loopback import Reply, Request
 from test.remote.storacha_service import (
@@ -46,7 +49,7 @@ from test.remote.storacha_service import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipfs_kit_py.storage.remote.storacha import StorachaTier
+    from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
 
 
 @pytest.fixture(autouse=True)
@@ -477,7 +480,7 @@ def test_indexes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(InvalidBlock):
             decode_index(encode_index(ROOT, {OTHER: dag_cbor.encode(change)}))
-    monkeypatch.setattr("ipfs_kit_py.storage.remote.shard_index.STORACHA_INDEX_BYTES", len(raw) - 1)
+    monkeypatch.setattr("ipfs_kit_py.storage.remote.storacha.shard_index.STORACHA_INDEX_BYTES", len(raw) - 1)
     with pytest.raises(InvalidBlock, match="limit"):
         decode_index(raw)
 

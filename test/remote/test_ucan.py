@@ -19,12 +19,12 @@ from ipfs_kit_py.core.cid import CID, DAG_CBOR
 from ipfs_kit_py.core.errors import InvalidBlock
 from ipfs_kit_py.crypto.keys import ED25519, PrivateKey
 from ipfs_kit_py.dag import dag_cbor
-from ipfs_kit_py.storage.remote import ucan
-from ipfs_kit_py.storage.remote.did import Unauthorized, check_did, did_bytes, did_of, did_text
-from ipfs_kit_py.storage.remote.shard_index import Place, decode_index, encode_index, encode_shard
-from ipfs_kit_py.storage.remote.ucan import Capability, Delegation, Ucan, issue
-from ipfs_kit_py.storage.remote.ucan_chain import Trust, authorise
-from ipfs_kit_py.storage.remote.ucan_message import Message, Receipt
+from ipfs_kit_py.storage.remote.storacha import ucan
+from ipfs_kit_py.storage.remote.storacha.did import Unauthorized, check_did, did_bytes, did_of, did_text
+from ipfs_kit_py.storage.remote.storacha.shard_index import Place, decode_index, encode_index, encode_shard
+from ipfs_kit_py.storage.remote.storacha.ucan import Capability, Delegation, Ucan, issue
+from ipfs_kit_py.storage.remote.storacha.ucan_chain import Trust, authorise
+from ipfs_kit_py.storage.remote.storacha.ucan_message import Message, Receipt
 
 # made by vectors/ucan.mjs, which says how
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "ucan.json").read_text())

@@ -12,7 +12,7 @@ from ipfs_kit_py.cli.untar import untar
 from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, NotRunning
 from ipfs_kit_py.storage.remote.base import Transient
-from ipfs_kit_py.storage.remote.http import Http, NoConnection, StreamFailed
+from ipfs_kit_py.storage.remote.http.client import Http, NoConnection, StreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.cli.options import Options, Request
     from ipfs_kit_py.cli.render import Rendering
     from ipfs_kit_py.content.files import Entry
-    from ipfs_kit_py.storage.remote.http import Answer
+    from ipfs_kit_py.storage.remote.http.client import Answer
 
 MAX_ROW_BYTES = 16 << 20  # one line of JSON: the listing of a large directory
 _PART_TYPES = {"directory": "application/x-directory", "symlink": "application/symlink"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from ipfs_kit_py.core.cid import CID
-    from ipfs_kit_py.storage.remote.http import Answer
+    from ipfs_kit_py.storage.remote.http.client import Answer
     from ipfs_kit_py.storage.remote.intake import Intake
 
 

@@ -9,18 +9,18 @@ from ipfs_kit_py.core.config import PIECE_MAX_BYTES, PIECE_MIN_BYTES
 from ipfs_kit_py.core.errors import ConfigError
 from ipfs_kit_py.storage.remote import build_own
 from ipfs_kit_py.storage.remote.build_records import KeptDataSet, RootFiles
-from ipfs_kit_py.storage.remote.chain import Chain
-from ipfs_kit_py.storage.remote.filecoin import FilecoinTier
-from ipfs_kit_py.storage.remote.pdp import PdpApi
-from ipfs_kit_py.storage.remote.pdp_store import Deposit, PdpStore, Terms
-from ipfs_kit_py.storage.remote.pieces import PieceSource
-from ipfs_kit_py.storage.remote.warm_storage import ChainKey, WarmStorage
+from ipfs_kit_py.storage.remote.filecoin.chain import Chain
+from ipfs_kit_py.storage.remote.filecoin.pdp import PdpApi
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import Deposit, PdpStore, Terms
+from ipfs_kit_py.storage.remote.filecoin.pieces import PieceSource
+from ipfs_kit_py.storage.remote.filecoin.tier import FilecoinTier
+from ipfs_kit_py.storage.remote.filecoin.warm_storage import ChainKey, WarmStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfs_kit_py.storage.remote.build import TierContext, TierSpec
-    from ipfs_kit_py.storage.remote.pinning import PinningTier
+    from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
 
 
 def make(spec: TierSpec, context: TierContext) -> FilecoinTier:

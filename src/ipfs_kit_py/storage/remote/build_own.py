@@ -12,15 +12,15 @@ from ipfs_kit_py.core.config import API_MAX_CONNECTIONS, CLUSTER_MAX_PEERS, STOR
 from ipfs_kit_py.core.errors import ConfigError, InvalidBlock
 from ipfs_kit_py.crypto.keys import ED25519, PrivateKey
 from ipfs_kit_py.storage.remote.build_records import RootFiles
-from ipfs_kit_py.storage.remote.cluster import ClusterTier
-from ipfs_kit_py.storage.remote.cluster_answers import EVERYWHERE, PinOptions
-from ipfs_kit_py.storage.remote.cluster_api import ClusterApi
-from ipfs_kit_py.storage.remote.gateway import GatewayTier
-from ipfs_kit_py.storage.remote.kubo import KuboTier
-from ipfs_kit_py.storage.remote.pinning import PinningTier
-from ipfs_kit_py.storage.remote.storacha import StorachaTier
-from ipfs_kit_py.storage.remote.storacha_uploads import Upload
-from ipfs_kit_py.storage.remote.ucan import parse_proof
+from ipfs_kit_py.storage.remote.cluster.answers import EVERYWHERE, PinOptions
+from ipfs_kit_py.storage.remote.cluster.api import ClusterApi
+from ipfs_kit_py.storage.remote.cluster.tier import ClusterTier
+from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
+from ipfs_kit_py.storage.remote.kubo.tier import KuboTier
+from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
+from ipfs_kit_py.storage.remote.storacha.ucan import parse_proof
+from ipfs_kit_py.storage.remote.storacha.uploads import Upload
 
 if TYPE_CHECKING:
     from ipfs_kit_py.storage.remote.base import RemoteTier

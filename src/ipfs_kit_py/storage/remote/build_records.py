@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.errors import ConfigError, InvalidCID
-from ipfs_kit_py.storage.remote.pdp_store import OpenDataSet
+from ipfs_kit_py.storage.remote.filecoin.pdp_store import OpenDataSet
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from ipfs_kit_py.core.config import API_UPLOAD_CHUNK, MAX_CAR_SECTION_BYTES, PIE
 from ipfs_kit_py.core.errors import BackendError, ConfigError, HashMismatch, InvalidBlock
 from ipfs_kit_py.dag import car
 from ipfs_kit_py.storage import threads
-from ipfs_kit_py.storage.remote.commp_pool import PieceHasher
+from ipfs_kit_py.storage.remote.filecoin.commp_pool import PieceHasher
 from ipfs_kit_py.storage.remote.lacking import Lacking
 from ipfs_kit_py.storage.threads import Pool
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfs_kit_py.core.cid import CID, Block
-    from ipfs_kit_py.storage.remote.commp import Piece
+    from ipfs_kit_py.storage.remote.filecoin.commp import Piece
 
 _LEAST_BYTES = MAX_CAR_SECTION_BYTES + 4096  # of an archive: the largest block and the header
 _BATCH_BYTES = 1 << 20  # of blocks checked, written and hashed together
