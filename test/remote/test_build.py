@@ -59,6 +59,12 @@ def storacha_table() -> dict[str, Any]:
 
 
 # --- each type --------------------------------------------------------------------------------------------------------
+def test_a_gateway_without_urls_is_the_one_that_the_user_prefers(tmp_path: Path) -> None:
+    assert "gw.example" in repr(build({"type": "gateway"}, IPFS_GATEWAY="https://gw.example"))
+    with pytest.raises(ConfigError, match=r"urls is missing, and neither \$IPFS_GATEWAY"):
+        build({"type": "gateway"}, HOME=str(tmp_path))
+
+
 def test_types_with_what_they_need_alone() -> None:
     tables: list[tuple[dict[str, Any], type]] = [
         ({"type": "kubo", "endpoint": URL}, KuboTier),

@@ -16,7 +16,7 @@ from ipfs_kit_py.storage.remote.cluster.answers import EVERYWHERE, PinOptions
 from ipfs_kit_py.storage.remote.cluster.api import ClusterApi
 from ipfs_kit_py.storage.remote.cluster.tier import ClusterTier
 from ipfs_kit_py.storage.remote.filecoin.pinning import PinningTier
-from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier
+from ipfs_kit_py.storage.remote.gateway.tier import GatewayTier, configured_gateways
 from ipfs_kit_py.storage.remote.kubo.tier import KuboTier
 from ipfs_kit_py.storage.remote.storacha.tier import StorachaTier
 from ipfs_kit_py.storage.remote.storacha.ucan import parse_proof
@@ -53,9 +53,14 @@ def kubo(spec: TierSpec, context: TierContext) -> KuboTier:
 
 
 def gateway(spec: TierSpec, context: TierContext) -> GatewayTier:
-    """``urls``; ``tokens``, a table by URL; ``seconds``."""
+    """``urls``, without them those that the user of this machine prefers; ``tokens``, a table by URL; ``seconds``."""
+    urls = spec.texts("urls", None)
+    if urls is None:
+        urls = configured_gateways(context.environment)
+        if not urls:
+            raise spec.wrong("urls", "is missing, and neither $IPFS_GATEWAY nor a gateway file names one")
     return GatewayTier(
-        spec.texts("urls"),
+        urls,
         rng=context.rng,
         name=spec.name,
         tokens=spec.pairs("tokens"),
