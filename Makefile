@@ -31,6 +31,7 @@ check: $(INSTALLED)
 	$(BIN)/python scripts/generate_protobuf.py --check
 
 bench: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m bench.run $(ARGS)
 
 peers: $(INSTALLED)

@@ -47,6 +47,7 @@ class Goal(NamedTuple):
 
 LINE, KUBO, HELIA = "the line", "Kubo <- Kubo", "Helia <- Helia"
 RAW, FRESH = "the raw disk", "writing zeros there"
+HASHING = "SHA-256 alone"
 
 GROUPS: dict[str, list[Goal]] = {
     "own": [
@@ -83,6 +84,16 @@ GROUPS: dict[str, list[Goal]] = {
         Goal("store_put_fetched", "store: put, fetched", "MB/s"),
         Goal("store_get", "store: get, in the page cache", "MB/s"),
         Goal("store_view", "store: view, in the page cache", "MB/s"),
+    ],
+    "policy": [
+        Goal("policy_best", "policy: hit ratios at or above the best of six others", "%", least=50),
+        Goal("policy_gap", "policy: worst hit ratio, points below any of them", "points", most=2),
+        Goal("policy_cost", "policy: CPU of one access", "us", most=3),
+    ],
+    "tiers": [
+        Goal("memory_hit", "memory tier: one block of a batch, synchronous face", "us", most=20),
+        Goal("disk_first", "disk tier: first views of blocks, hashed", "MB/s", yardstick=HASHING),
+        Goal("disk_again", "disk tier: views of blocks verified since it was opened", "MB/s", least=2000),
     ],
     "cold": [
         Goal("connect", "connect, both handshakes", "ms", most=15),

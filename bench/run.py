@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import report, small, transfers
+from bench import local, report, small, transfers
 from bench.children import ChildFailed
 from bench.goals import GROUPS
 from bench.report import Row
@@ -21,9 +21,10 @@ from test.peers.process import PeerFailed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEASURE = small.GROUPS | transfers.GROUPS
+MEASURE = small.GROUPS | transfers.GROUPS | local.GROUPS
 DEFAULT_JSON = Path(__file__).with_name("results.json")
 MISSING = "not installed: make peers"
+NO_OTHERS = "not installed: pip install '.[bench]'"
 
 
 def names(text: str) -> list[str]:
@@ -62,6 +63,8 @@ def measure(name: str, stage: Stage) -> list[Row]:
         found = MEASURE[name](stage)
     except PeerMissing:
         return [Row(goal, None, MISSING) for goal in GROUPS[name]]
+    except ModuleNotFoundError:
+        return [Row(goal, None, NO_OTHERS) for goal in GROUPS[name]]
     except (ChildFailed, PeerFailed, OSError, RuntimeError) as error:
         note(f"{name}: {error}")
         return [Row(goal, None, f"failed: {type(error).__name__}") for goal in GROUPS[name]]
@@ -106,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps({"machine": about, "figures": [row.json() for row in rows]}, indent=2) + "\n")
     note(f"written to {chosen.json}")
-    return int(any(row.problem and row.problem != MISSING for row in rows))
+    return int(any(row.problem not in ("", MISSING, NO_OTHERS) for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 """What the texts name is there: files, tests in them, and the modules of the layout."""
 
+import random
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from ipfs_kit_py.storage.remote.build import TierContext, build_tiers, known_types
+from test.remote.test_build import storacha_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ipfs_kit_py"
@@ -12,6 +17,7 @@ GENERATED = [ROOT / line.strip("/") for line in (ROOT / ".gitignore").read_text(
 
 NAMED = re.compile(r"`([\w.-]+(?:/[\w.-]+)+/?|[\w-]+\.(?:py|md|toml))((?:::\w+)*)`")
 LINKED = re.compile(r"\]\(([^)#:\s]+)\)")
+OF_A_REPO = {"config.toml"}  # files of the user's, not of ours
 LISTED = ("bitswap", "net", "storage", "dag", "crypto", "core")  # packages whose modules the layout lists one by one
 
 
@@ -38,7 +44,7 @@ def test_the_files_and_tests_that_a_text_names_are_there(text):
     content = text.read_text(encoding="utf-8")
     wrong = [name for name in LINKED.findall(content) if not (text.parent / name).exists()]
     for name, inside in NAMED.findall(content):
-        if not is_path(name) or is_generated(name):
+        if name in OF_A_REPO or not is_path(name) or is_generated(name):
             continue
         path = found(name, text)
         if path is None:
@@ -81,3 +87,27 @@ def test_the_layout_marks_what_is_held_to_be_without_io():
     marked = set(re.findall(r"(\w+)/?\*", layout()))
     assert marked <= held
     assert {name for name in held if not marked & {name, name.partition("_")[0]}} == set()
+
+
+# --- examples of tiers ------------------------------------------------------------------------------------------------
+def tables_of_tiers() -> list[dict]:
+    text = (ROOT / "docs" / "tiers.md").read_text(encoding="utf-8")
+    parsed = [tomllib.loads(code) for code in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    return [table for value in parsed for table in value.get("tiers", [])]
+
+
+def test_every_type_of_tier_has_an_example():
+    assert {table["type"] for table in tables_of_tiers()} == set(known_types())
+
+
+@pytest.mark.parametrize("table", tables_of_tiers(), ids=lambda table: table["type"])
+def test_examples_of_tiers_can_be_made(table, tmp_path):
+    """As they stand, but for secrets, and for ``replicate``, which is the node's."""
+    keys = storacha_table()
+    text = (ROOT / "docs" / "tiers.md").read_text(encoding="utf-8")
+    environment = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "secret")
+    environment |= {"STORACHA_AGENT": keys["agent"], "STORACHA_PROOF": keys["proofs"][0], "CHAIN_KEY": "0x" + "01" * 32}
+    spec = {key: value for key, value in table.items() if key != "replicate"}
+    [tier] = build_tiers([spec], TierContext(rng=random.Random(), folder=tmp_path, environment=environment))
+    assert tier.name == table.get("name", table["type"])
+    assert "secret" not in repr(tier)

@@ -1,11 +1,16 @@
 """What the README shows as Python runs as shown."""
 
+import random
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.storage.remote.build import TierContext, build_tiers
+from test.remote.test_build import storacha_table
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -21,8 +26,24 @@ def test_each_example_prints_a_result(code):
     assert re.match(r"baf[yk]\w+ ", done.stdout)
 
 
-def test_there_are_examples_of_both_faces():
-    assert len(EXAMPLES) == 2
+def test_there_are_examples_of_each_face():
+    assert len(EXAMPLES) == 3
+
+
+def test_the_tiers_of_the_configuration_can_be_made(tmp_path, monkeypatch):
+    [text] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "config.toml").write_text(text)
+    table = storacha_table()
+    secrets = {"STORACHA_AGENT": table["agent"], "STORACHA_PROOF": table["proofs"][0], "PIN_TOKEN": "x"}
+    for name, value in {**secrets, "CLUSTER_PASSWORD": "y"}.items():
+        monkeypatch.setenv(name, value)
+    config = Repo(tmp_path).config()
+    assert config.storage_max == 20_000_000_000
+    tiers = build_tiers(
+        [{key: value for key, value in spec.items() if key != "replicate"} for spec in config.tiers],
+        TierContext(rng=random.Random(), folder=tmp_path / "tiers"),
+    )
+    assert [tier.name for tier in tiers] == ["kubo", "gateway", "ipfs_cluster", "storacha", "filecoin"]
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))

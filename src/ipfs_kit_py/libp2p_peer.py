@@ -11,6 +11,7 @@ from ipfs_kit_py._portal import NodeThread
 from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.config import NodeConfig
 from ipfs_kit_py.core.errors import NotFound
+from ipfs_kit_py.tiered_cache import TieredCacheManager
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,8 @@ class IPFSLibp2pPeer:
 
     ``identity_path``: file of the private key, made where missing, ``~`` expanded; without it the identity lasts as
     long as the object. ``listen_addrs``: multiaddrs, default loopback TCP on a free port. ``bootstrap_peers`` are
-    dialled in the background. ``tiered_storage_manager``: a block store; without one blocks live in memory.
+    dialled in the background. ``tiered_storage_manager``: a ``TieredCacheManager``, whose remote tiers are
+    then asked too, or another block store; it is closed after the peer. Without one blocks live in memory.
     ``config`` gives everything else; arguments that are not at their defaults come before it. Raises ``ConfigError``
     and ``InvalidAddress`` for what cannot be used.
     """
@@ -40,7 +42,7 @@ class IPFSLibp2pPeer:
         enable_mdns: bool = True,
         enable_hole_punching: bool = False,
         enable_relay: bool = False,
-        tiered_storage_manager: LocalStore | None = None,
+        tiered_storage_manager: TieredCacheManager | LocalStore | None = None,
         metadata: dict[str, Any] | None = None,
         *,
         config: NodeConfig | None = None,
@@ -50,7 +52,11 @@ class IPFSLibp2pPeer:
                 logger.warning("%s is not available in this version; the peer runs without it", name)
         self.metadata = dict(metadata or {})
         self._config = _configured(config or NodeConfig(), role, identity_path, bootstrap_peers, listen_addrs)
-        self._thread = NodeThread(self._config, store=tiered_storage_manager)
+        store = tiered_storage_manager
+        if isinstance(store, TieredCacheManager):
+            self._config = replace(self._config, tiers=self._config.tiers or store.config.tiers)
+            store = store.store
+        self._thread = NodeThread(self._config, store=store)
         self._node = self._thread.node
 
     # --- who and where ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ config.toml    what the user set; the fields of NodeConfig and ``api``
 identity       the private key, mode 0600
 blocks/        the block store
 peers.sqlite   the address book
+tiers/         what clients of remote tiers keep
 api            "HOST:PORT" of the running daemon
 daemon.lock    held by it
 """
@@ -45,6 +46,7 @@ class Repo:
         self.identity_path = self.path / "identity"
         self.blocks_path = self.path / "blocks"
         self.book_path = self.path / "peers.sqlite"
+        self.tiers_path = self.path / "tiers"
         self.api_path = self.path / "api"
         self.lock_path = self.path / "daemon.lock"
 
@@ -136,13 +138,18 @@ def _field_value(name: str, value: Any) -> Any:
     """A TOML value as the type of its field."""
     if name in _PATHS:
         return Path(value).expanduser()
+    if name == "tiers":
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"tiers is a list of tables ([[tiers]]), not {value!r}")
+        return tuple(value)
     default = _SETTABLE[name].default
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise ConfigError(f"{name} is a list of texts, not {value!r}")
         return tuple(value)
     kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), str: (str,), float: (int, float)}
-    wanted = kinds.get(type(default)) or kinds[float if "float" in str(_SETTABLE[name].type) else int]
+    named = str(_SETTABLE[name].type)
+    wanted = kinds.get(type(default)) or kinds[float if "float" in named else bool if "bool" in named else int]
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise ConfigError(f"{name} is {' or '.join(kind.__name__ for kind in wanted)}, not {value!r}")
     return value

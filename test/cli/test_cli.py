@@ -237,6 +237,24 @@ def test_counters_and_addresses(any_shell):
         assert json.loads(any_shell.run("--peer", address, "stats"))["network"]["peers"] == 1
 
 
+def test_tiers_are_shown_warmed_emptied_and_mended(any_shell, tree):
+    root = any_shell.line("add", "-Q", "-r", tree)
+    any_shell.run("cat", f"{root}/a.txt")
+    table = any_shell.line("cache", "stat").splitlines()
+    assert table[0].split()[:2] == ["tier", "state"]
+    assert {"memory", "disk"} <= {row.split()[0] for row in table}
+    assert "now in memory" in any_shell.line("cache", "promote", root)
+    assert "now in disk" in any_shell.line("cache", "demote", root, "--to", "disk")
+    assert float(any_shell.line("cache", "heat", root).split()[0]) > 0
+    assert json.loads(any_shell.line("--json", "cache", "heat", root))["Cid"] == root
+    assert any_shell.line("cache", "gc", "--all").startswith("evicted 0 blocks")
+    assert "0 fetched again" in any_shell.line("cache", "verify")
+    assert "no remote tier" in any_shell.fail("cache", "replicas", root)
+    assert "no remote tier" in any_shell.fail("cache", "replicate", root)
+    assert "is pinned" in any_shell.fail("cache", "demote", root)
+    assert "memory or disk" in any_shell.fail("cache", "promote", root, "--to", "moon")
+
+
 def on_a_terminal(shell, *arguments):
     """A command whose standard error is a terminal; what it showed there."""
     ours, theirs = pty.openpty()

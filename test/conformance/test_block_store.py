@@ -16,6 +16,7 @@ from ipfs_kit_py.core.interfaces import BlockStore
 from ipfs_kit_py.storage.base import Problem
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
+from ipfs_kit_py.storage.shm import SharedMemoryStore
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def block(number: int, size: int = 1000) -> Block:
     return Block(CID.of(data), data)
 
 
-@pytest.fixture(params=["memory", "disk", "tiered"])
+@pytest.fixture(params=["memory", "disk", "shared", "tiered", "tiered over shared"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     opened: list[LocalStore] = []
 
@@ -44,8 +45,11 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
             store = MemoryStore(quota)
         elif request.param == "disk":
             store = DiskStore(tmp_path / str(len(opened)), quota=quota)
+        elif request.param == "shared":
+            store = SharedMemoryStore(quota)
         else:
-            store = TieredStore(MemoryStore(4000), DiskStore(tmp_path / str(len(opened)), quota=quota), hot_bytes=1500)
+            memory = MemoryStore(4000) if request.param == "tiered" else SharedMemoryStore(4000)
+            store = TieredStore(memory, DiskStore(tmp_path / str(len(opened)), quota=quota), hot_bytes=1500)
         opened.append(store)
         return store
 

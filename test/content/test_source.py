@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from ipfs_kit_py.content.pump import pump
-from ipfs_kit_py.content.source import READ_BLOCKS, READERS, BlockSource
+from ipfs_kit_py.content.source import READ_BLOCKS, BlockSource
 from ipfs_kit_py.core.cid import CID, RAW, Block
-from ipfs_kit_py.core.config import MIB, READ_AHEAD_BYTES
+from ipfs_kit_py.core.config import MIB, READ_AHEAD_BYTES, READER_THREADS_MAX
 from ipfs_kit_py.core.errors import InvalidCID, NotFound
 from ipfs_kit_py.core.multihash import IDENTITY, wrap
 from ipfs_kit_py.dag.reader import FileReader
@@ -62,7 +62,7 @@ def test_small_links_to_many_blocks_are_read_in_bounded_pieces() -> None:
     trio.run(main)
     assert b"".join(out) == root.content
     assert store.most_blocks == READ_BLOCKS
-    assert 1 <= store.most_readers <= READERS
+    assert 1 <= store.most_readers <= READER_THREADS_MAX
 
 
 async def read(store: MemoryStore, cids: list[CID]) -> list[Block]:

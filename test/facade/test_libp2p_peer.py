@@ -37,7 +37,8 @@ def test_the_constructor_is_what_the_contract_says():
         "(self, identity_path: str | Path | None = None, bootstrap_peers: Sequence[str] | None = None, "
         'listen_addrs: Sequence[str] | None = None, role: str = "leecher", enable_mdns: bool = True, '
         "enable_hole_punching: bool = False, enable_relay: bool = False, "
-        "tiered_storage_manager: LocalStore | None = None, metadata: dict[str, Any] | None = None, *, "
+        "tiered_storage_manager: TieredCacheManager | LocalStore | None = None, "
+        "metadata: dict[str, Any] | None = None, *, "
         "config: NodeConfig | None = None)"
     ).replace('"', "")
 

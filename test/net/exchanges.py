@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.net.connection import MuxedConnection
     from ipfs_kit_py.net.memory import MemoryNetwork
 
-SECONDS = 3600.0  # of the clock that jumps: a scenario that takes longer hangs
+SECONDS = 36_000.0  # of the clock that jumps: a scenario that takes longer hangs
 
 
 async def _at_once(call: Callable[..., Any], *args: Any, **_options: Any) -> Any:

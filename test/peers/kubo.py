@@ -61,11 +61,30 @@ def _configure(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-class Kubo:
-    """One daemon. ``profile`` is the import profile of IPIP-499 that ``add`` follows."""
+def _set(config: dict[str, Any], name: str, value: Any) -> None:
+    *above, last = name.split(".")
+    for part in above:
+        config = config.setdefault(part, {})
+    config[last] = value
 
-    def __init__(self, binary: Path, folder: Path, profile: str = "unixfs-v1-2025") -> None:
+
+class Kubo:
+    """One daemon. ``profile`` is the import profile of IPIP-499 that ``add`` follows. ``settings`` go over its
+    configuration, by dotted names; ``gateway`` has it listen as a gateway too, at ``gateway_url``;
+    ``token`` is for its RPC where that wants one."""
+
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        profile: str = "unixfs-v1-2025",
+        *,
+        gateway: bool = False,
+        settings: dict[str, Any] | None = None,
+        token: str = "",
+    ) -> None:
         self.repo = folder / "repo"
+        self._token = token
         self._log = folder / "daemon.log"
         folder.mkdir(parents=True, exist_ok=True)
         env = {
@@ -79,7 +98,12 @@ class Kubo:
             [binary, "init", "--profile", f"test,{profile}"], env=env, check=True, capture_output=True, timeout=60
         )
         path = self.repo / "config"
-        path.write_text(json.dumps(_configure(json.loads(path.read_text())), indent=1))
+        config = _configure(json.loads(path.read_text()))
+        if gateway:
+            config["Addresses"]["Gateway"] = "/ip4/127.0.0.1/tcp/0"
+        for name, value in (settings or {}).items():
+            _set(config, name, value)
+        path.write_text(json.dumps(config, indent=1))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", _GUARDED, binary],
@@ -102,6 +126,16 @@ class Kubo:
     def address(self) -> str:
         """A TCP address on loopback with the peer id."""
         return next(text for text in self.addresses if text.startswith("/ip4/127.0.0.1/tcp/"))
+
+    @property
+    def api_url(self) -> str:
+        """Where its RPC is: the URL that ``/api/v0`` is below."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Where its gateway listens, as it tells other programs."""
+        return (self.repo / "gateway").read_text().strip()
 
     def _wait_ready(self) -> None:
         assert self._process.stdout is not None
@@ -126,6 +160,8 @@ class Kubo:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         try:
             headers = {} if body is None else {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+            if self._token:
+                headers["Authorization"] = f"Bearer {self._token}"
             connection.request("POST", f"/api/v0/{path}?{query}", body, headers, encode_chunked=body is not None)
             response = connection.getresponse()
             if response.status != 200:
@@ -239,9 +275,9 @@ class Kubo:
         """A CARv1 of the whole DAG."""
         return self.rpc("dag/export", cid, progress=False)
 
-    def dag_import(self, car: bytes) -> list[str]:
-        """Store a CAR's blocks; its roots."""
-        rows = self.lines("dag/import", body=_form([_Part("path", "application/octet-stream", [car])]), pin_roots=True)
+    def dag_import(self, car: bytes, *, pin: bool = True) -> list[str]:
+        """Store a CAR's blocks; its roots where they are pinned, which waits for blocks that it lacks."""
+        rows = self.lines("dag/import", body=_form([_Part("path", "application/octet-stream", [car])]), pin_roots=pin)
         return [row["Root"]["Cid"]["/"] for row in rows if "Root" in row]
 
     def collect(self) -> None:

@@ -15,5 +15,6 @@ def block(number: int, size: int) -> Block:
 
 
 def false_block(number: int, data: bytes) -> Block:
-    """Quickly made: the key is the hash of the number, not of the data."""
-    return Block(CID(1, RAW, b"\x12\x20" + hashlib.sha256(b"%d" % number).digest()), data)
+    """Quickly made: the key says nothing of the data. Its hash function is one that no store can verify, so that such
+    blocks are read all the same."""
+    return Block(CID(1, RAW, b"\x92\x20\x20" + hashlib.sha256(b"%d" % number).digest()), data)

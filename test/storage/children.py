@@ -5,14 +5,20 @@ They tell of themselves on standard output, a line at a time, and wait for a lin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import resource
 import sys
+import threading
 from pathlib import Path
 
-from ipfs_kit_py.core.errors import NotRunning, QuotaExceeded
+from ipfs_kit_py.core.errors import LeaseLost, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.disk import DiskStore
+from ipfs_kit_py.storage.leases import Leases
+from ipfs_kit_py.storage.memory import MemoryStore
+from ipfs_kit_py.storage.shm import SharedMemoryStore
+from ipfs_kit_py.storage.tiers import TieredStore
 from test.storage.blocks import block, false_block
 
 MIB = 1 << 20
@@ -67,6 +73,91 @@ def write_for_ever(path: str, seed: int) -> None:
         number += count
 
 
+def churn_nursery(path: str) -> None:
+    """As ``nursery``, with ``churn``."""
+    while seed := wait():
+        child = os.fork()
+        if child == 0:
+            try:
+                churn(path, int(seed))
+            finally:
+                os._exit(1)
+        tell(f"pid {child}")
+        os.waitpid(child, 0)
+        tell("ended")
+
+
+CHURN_QUOTA = 4 * MIB
+
+
+def churn(path: str, seed: int) -> None:
+    """Until killed, in a cache that is always full: puts that evict, promotions to the disk's kept blocks and to
+    memory, trimming with the storing of heat, and collections of garbage. Tells what was acknowledged, and what a
+    collection leaves."""
+    rng = random.Random(seed)
+    store = TieredStore(MemoryStore(256 << 10), DiskStore(Path(path), quota=CHURN_QUOTA))
+    number, kept = seed * 1_000_000, list[tuple[int, int]]()
+    while True:
+        size = rng.choice((200, 3000, 100_000))
+        blocks = [block(at, size) for at in range(number, number + 12)]
+        cids = [cid for cid, _data in blocks]
+        store.put_many(blocks)
+        store.get_many(cids[:6])
+        if size < 10_000 and rng.random() < 0.4:
+            store.put_many(blocks[:2], kept=True)
+            store.promote(cids[1:3])
+            kept += [(at, size) for at in range(number, number + 3)]
+            tell(f"kept {number} 3 {size}")
+        if rng.random() < 0.2:
+            store.trim()
+        if rng.random() < 0.04:
+            kept = kept[-6:]
+            tell(f"collecting {len(kept)}")
+            for _gone in store.sweep({block(*one).cid.multihash for one in kept}, store.mark()):
+                pass
+        number += 12
+
+
+def crowd(path: str, seed: str, threads: str) -> None:
+    """So many threads at once on one store: what they read is true, what they keep is there, and never are there more
+    bytes than the quota and a batch."""
+    store = TieredStore(MemoryStore(128 << 10), DiskStore(Path(path), quota=CHURN_QUOTA))
+    tell("ready")
+    wait()
+    failures: list[BaseException] = []
+    most = [0] * int(threads)
+
+    def work(at: int) -> None:
+        rng = random.Random(f"{seed} {at}")
+        base = (int(seed) * 100 + at) * 1000
+        try:
+            for turn in range(12):
+                shared = [block(rng.randrange(200), 2000) for _ in range(4)]
+                own = block(base + turn, 1500)
+                store.put_many(shared)
+                store.put_many([own], kept=True)
+                wanted = [*shared, own]
+                for one, data in zip(wanted, store.get_many([one.cid for one in wanted]), strict=True):
+                    assert data is None or data == one.data, "something false was served"
+                assert store.get_many([own.cid]) == [own.data], "something acknowledged is lost"
+                with store.view([one.cid for one in shared]) as views:
+                    assert all(view is None or view == one.data for one, view in zip(shared, views, strict=True))
+                if turn % 4 == 3:
+                    store.trim()
+                    store.delete_many([own.cid])
+                most[at] = max(most[at], store.statistics().bytes)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(at,)) for at in range(int(threads))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    tell(repr(failures[0]) if failures else f"most {max(most)}")
+    store.close()
+
+
 def acknowledge(path: str) -> None:
     """Kept blocks, a promotion and a pin, each told of when it is acknowledged."""
     store = DiskStore(Path(path))
@@ -111,6 +202,66 @@ def hold_view(path: str, number: str) -> None:
         tell(str(views[0].nbytes))
 
 
+def lease(path: str, size: str, *numbers: str) -> None:
+    """Lease blocks; each time when told to, tell the hash of what lies in their places, then whether they are lost."""
+    lease = Leases(Path(path)).lease([block(int(number), int(size)).cid for number in numbers])
+    views = lease.__enter__()
+    tell("ready")
+    while True:
+        wait()
+        tell(hashlib.sha256(b"".join(view for view in views if view is not None)).hexdigest())
+        try:
+            lease.check()
+        except LeaseLost as error:
+            tell(str(error))
+        else:
+            tell("held")
+
+
+def read_leased(path: str, seed: str, rounds: str, span: str, size: str) -> None:
+    """Hash blocks in place under leases; tell how many were right, false, and not known for a lost lease."""
+    rng = random.Random(int(seed))
+    cids = [block(number, int(size)).cid for number in range(int(span))]
+    right = false = lost = 0
+    tell("ready")
+    wait()
+    with Leases(Path(path)) as leases:
+        for _ in range(int(rounds)):
+            wanted = rng.sample(cids, 8)
+            found = []
+            try:
+                with leases.lease(wanted) as views:
+                    for cid, view in zip(wanted, views, strict=True):
+                        if view is not None:
+                            found.append(hashlib.sha256(view).digest() == cid.multihash[2:])
+            except LeaseLost:
+                lost += len(found)
+            else:
+                right += sum(found)
+                false += found.count(False)
+    tell(f"{right} {false} {lost}")
+
+
+def shared_memory(parent: str) -> None:
+    """Open a store in shared memory, tell where it is, and keep it until told to go on."""
+    with SharedMemoryStore(MIB, parent=Path(parent)) as store:
+        store.put_many([block(1, 5000)])
+        tell(str(store.path))
+        wait()
+    tell("closed")
+
+
+def warm(path: str) -> None:
+    """Read a block five times, store its heat, and wait to be killed."""
+    store = DiskStore(Path(path))
+    store.put_many([block(1, 1000)], kept=True)
+    for _ in range(5):
+        store.get_many([block(1, 1000).cid])
+    store.trim()
+    tell("stored")
+    wait()
+
+
 def hold_garbage(path: str) -> None:
     """Enter a hold and keep it until killed."""
     store = DiskStore(Path(path))
@@ -150,6 +301,7 @@ def full_disk(path: str, free: object) -> None:
             except QuotaExceeded as error:
                 message = str(error)
         assert path in message, message
+        store.trim()  # it can neither evict nor store heat now, and that is no error
         assert not any(store.has_many([cid for cid, _data in batch])), "part of a refused batch was stored"
         if kept:
             assert stored, "nothing fits this disk"

@@ -46,6 +46,17 @@ def test_small_blocks_become_hot_when_read(tiers: TieredStore) -> None:
     assert tiers.statistics().hits == before + 1
 
 
+def test_large_blocks_become_hot_when_they_are_used_often(tmp_path: Path) -> None:
+    store = TieredStore(MemoryStore(100_000), DiskStore(tmp_path), hot_bytes=1000)
+    huge = block(3, 7000)
+    store.put_many([LEAF, huge])
+    for turn in range(5):
+        assert hot(store) == ({LEAF.cid.multihash} if turn > 2 else set())
+        assert store.get_many([LEAF.cid, huge.cid]) == [LEAF.data, huge.data]
+    assert hot(store) == {LEAF.cid.multihash}, "one that is too large a part of the memory stays below"
+    store.close()
+
+
 def test_views_of_both_tiers(tiers: TieredStore) -> None:
     tiers.put_many([NODE, LEAF])
     with tiers.view([LEAF.cid, NODE.cid, block(3, 10).cid]) as views:
@@ -93,3 +104,29 @@ def test_memory_that_does_not_evict_refuses() -> None:
     with pytest.raises(QuotaExceeded):
         store.put_many([block(11, 1000)])
     assert store.statistics().blocks == 10
+
+
+def test_kept_blocks_are_never_evicted_whatever_comes() -> None:
+    memory = MemoryStore(100_000)
+    kept = [block(number, 1000) for number in range(40)]
+    memory.put_many(kept, kept=True)
+    memory.put_many([block(99, 1000)])
+    memory.promote([block(99, 1000).cid])
+    for number in range(1000, 3000):
+        memory.put_many([block(number, 700 + number % 600)])
+        assert memory.statistics().bytes <= 100_000
+    assert memory.get_many([cid for cid, _data in kept]) == [data for _cid, data in kept]
+    assert memory.policy().budget == 59_000
+    memory.delete_many([cid for cid, _data in kept])
+    assert memory.policy().budget == 99_000
+
+
+def test_a_scan_leaves_what_is_used_in_memory() -> None:
+    memory = MemoryStore(100_000)
+    used = [block(number, 1000) for number in range(40)]
+    memory.put_many(used)
+    for _ in range(10):
+        memory.get_many([cid for cid, _data in used])
+    for number in range(1000, 1500):
+        memory.put_many([block(number, 1000)])
+    assert all(memory.has_many([cid for cid, _data in used]))

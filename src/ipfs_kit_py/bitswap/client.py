@@ -20,6 +20,8 @@ from ipfs_kit_py.bitswap.wire import PROTOCOLS, V120, Message
 from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import MIB
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, StorageError, TimedOut
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     import random
@@ -147,7 +149,7 @@ class Client:
             self._abandon(session, waiter)
 
     def _gave_up(self, cid: CID, seconds: float) -> NotFound | TimedOut:
-        if self._wants.nobody_has(cid):
+        if self.nobody_has(cid):
             return NotFound(f"block {cid} was not found: no peer that was asked has it", cid=cid)
         return TimedOut(f"block {cid} did not come within {seconds:.1f} s; ask for it with a longer timeout")
 
@@ -165,6 +167,10 @@ class Client:
         if over:
             self._wants.cancel(session, over, trio.current_time())
             self._act()
+
+    def nobody_has(self, cid: CID) -> bool:
+        """Whether everybody who was asked for a block has not got it, and no search is under way."""
+        return self._wants.nobody_has(cid)
 
     def expected_seconds(self, session: int, size: int) -> float:
         """How long ``size`` bytes would take a session, as its peers were measured."""
@@ -337,7 +343,7 @@ class Client:
             for at in range(0, len(still), LOOK_BATCH):
                 batch = still[at : at + LOOK_BATCH]
                 try:
-                    found = await trio.to_thread.run_sync(self._store.get_many, batch)
+                    found = await threads.run(Pool.WORK, self._store.get_many, batch)
                 except IPFSKitError as error:
                     logger.debug("the store could not be looked at: %s", error)
                     break
@@ -370,6 +376,10 @@ class ClientSession:
         ``StorageError`` where a block cannot be stored, ``NotRunning`` where the session is closed.
         """
         return self._client.fetch(self._number, cids, size_hint, priority, timeout)
+
+    def nobody_has(self, cid: CID) -> bool:
+        """Whether everybody who was asked for a block has not got it, and no search is under way."""
+        return self._client.nobody_has(cid)
 
     def expected_seconds(self, size: int) -> float:
         """How long ``size`` bytes more would take, as this session's peers were measured: for timeouts by size."""

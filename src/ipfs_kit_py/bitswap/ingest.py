@@ -22,6 +22,8 @@ from ipfs_kit_py.core.config import (
     PUT_BATCH_BYTES,
 )
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, StorageError
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +107,7 @@ class Ingest:
             while not self._queue:
                 await self._filled.park()
             batch = self._take()
-            arrived, unwanted = await trio.to_thread.run_sync(self._work, batch)
+            arrived, unwanted = await threads.run(Pool.WORK, self._work, batch)
             self._held -= sum(arrival.cost for arrival in batch)
             del batch
             self._drained.set()

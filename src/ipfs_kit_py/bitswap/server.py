@@ -13,6 +13,8 @@ from ipfs_kit_py.bitswap.ledger import Account, Answer, Ledger, LedgerStatistics
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, Message, encode
 from ipfs_kit_py.core.config import MAX_MESSAGE_BYTES, SERVER_WORKERS, VIEW_HOLD_SECONDS, WRITE_STALL_SECONDS
 from ipfs_kit_py.core.errors import IPFSKitError, StreamClosed
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +107,7 @@ class Server:
         """A wantlist came."""
         look_up = self._ledger.on_message(peer, entries, full=full)
         if look_up:
-            sizes = await trio.to_thread.run_sync(self._store.sizes, look_up)
+            sizes = await threads.run(Pool.WORK, self._store.sizes, look_up)
             found = {
                 cid.multihash: size if self._may_serve is None or self._may_serve(peer, cid) else None
                 for cid, size in zip(look_up, sizes, strict=True)
@@ -180,7 +182,7 @@ class Server:
         cids = [cid for cid, _ in answer.blocks]
         views: list[memoryview | None] = []
         if cids:
-            views = await trio.to_thread.run_sync(lambda: held.enter_context(self._store.view(cids)))
+            views = await threads.run(Pool.WORK, lambda: held.enter_context(self._store.view(cids)))
         message = Message(haves=list(answer.haves), dont_haves=list(answer.dont_haves))
         message.pending_bytes = answer.pending_bytes
         size = 0

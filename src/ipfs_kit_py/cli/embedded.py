@@ -29,7 +29,7 @@ async def perform(
     """Open a node on the repo, dial the peers that were named, perform the verb. It listens nowhere."""
     repo.ensure()
     config = repo.config(role=options.role, listen=(), offline=options.offline or None)
-    async with open_node(config) as node:
+    async with open_node(config, short=True) as node:
         for address in options.peers:
             await node.connect(address)
         if request.verb == "get":

@@ -35,6 +35,7 @@ dag = _group("dag", "IPLD values and whole DAGs.")
 pin = _group("pin", "Keep content safe from garbage collection.")
 swarm = _group("swarm", "Connections to peers.")
 repo = _group("repo", "The store of this node.")
+cache = _group("cache", "Tiers: memory, disk and remote ones; what is warm, and where copies are.")
 
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Add directories with all below them.")]
 
@@ -302,6 +303,77 @@ def repo_stat(context: typer.Context) -> None:
 def repo_verify(context: typer.Context) -> None:
     """Hash every block again and name the damaged ones."""
     _perform(context, Request("repo/verify"))
+
+
+@cache.command("stat")
+def cache_stat(context: typer.Context) -> None:
+    """Show each tier: hits, misses, bytes, latency, state."""
+    _perform(context, Request("cache/stat"))
+
+
+@cache.command("heat")
+def cache_heat(
+    context: typer.Context,
+    cids: Annotated[list[str] | None, typer.Argument(help="Without any the warmest are listed.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many to list.")] = 20,
+) -> None:
+    """Show how warm blocks are."""
+    _perform(context, Request("cache/heat", tuple(cids or ()), _flags(count=count)))
+
+
+@cache.command("promote")
+def cache_promote(
+    context: typer.Context,
+    paths: list[str],
+    to: Annotated[str, typer.Option("--to", help="memory or disk.")] = "memory",
+) -> None:
+    """Bring content up to the disk or to memory."""
+    _perform(context, Request("cache/promote", tuple(paths), _flags(to=to)))
+
+
+@cache.command("demote")
+def cache_demote(
+    context: typer.Context,
+    paths: list[str],
+    to: Annotated[str | None, typer.Option("--to", help="disk, or the name of a remote tier.")] = None,
+) -> None:
+    """Move content down: out of memory, or to a remote tier and then out of this store."""
+    _perform(context, Request("cache/demote", tuple(paths), _flags(to=to)))
+
+
+@cache.command("replicate")
+def cache_replicate(
+    context: typer.Context,
+    paths: list[str],
+    to: Annotated[str | None, typer.Option("--to", help="The name of a remote tier.")] = None,
+) -> None:
+    """Copy content to a remote tier."""
+    _perform(context, Request("cache/replicate", tuple(paths), _flags(to=to)))
+
+
+@cache.command("replicas")
+def cache_replicas(
+    context: typer.Context,
+    paths: list[str],
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the tiers now.")] = False,
+) -> None:
+    """Show the copies of content at remote tiers."""
+    _perform(context, Request("cache/replicas", tuple(paths), _flags(refresh=refresh)))
+
+
+@cache.command("verify")
+def cache_verify(context: typer.Context) -> None:
+    """Hash every block again; damaged ones are fetched anew where somebody has them."""
+    _perform(context, Request("cache/verify"))
+
+
+@cache.command("gc")
+def cache_gc(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Evict all that is neither pinned nor added here.")] = False,
+) -> None:
+    """Evict the coldest cached blocks down to the low water mark."""
+    _perform(context, Request("cache/gc", (), _flags(all=everything)))
 
 
 @app.command()

@@ -6,14 +6,13 @@ import json
 import secrets
 from contextlib import aclosing
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
-
-import h11
-import trio
+from urllib.parse import quote
 
 from ipfs_kit_py.cli.untar import untar
 from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import BackendError, IPFSKitError, NotRunning
+from ipfs_kit_py.storage.remote.base import Transient
+from ipfs_kit_py.storage.remote.http.client import Http, NoConnection, StreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.cli.options import Options, Request
     from ipfs_kit_py.cli.render import Rendering
     from ipfs_kit_py.content.files import Entry
+    from ipfs_kit_py.storage.remote.http.client import Answer
 
-READ_BYTES = 256 << 10
 MAX_ROW_BYTES = 16 << 20  # one line of JSON: the listing of a large directory
 _PART_TYPES = {"directory": "application/x-directory", "symlink": "application/symlink"}
 
@@ -82,51 +81,33 @@ async def _exchange(
     take: Callable[[bytes, AsyncIterator[bytes]], Awaitable[None]],
 ) -> None:
     """One request; ``take`` gets the answer's content type and its body. ``DaemonError`` for a failed verb."""
-    host, _, port = address.rpartition(":")
-    try:
-        stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
-    except OSError as error:
-        raise NotRunning(f"the daemon at {address} does not answer ({error}); stop it or use --offline") from None
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 << 10)
+    http = Http(f"http://{address}/api/v0", seconds=None)
     boundary = secrets.token_hex(16)
-    headers = [("Host", address), ("Connection", "close")]
-    if uploads is None:
-        headers.append(("Content-Length", "0"))
-    else:
-        headers.append(("Transfer-Encoding", "chunked"))
-        headers.append(("Content-Type", f"multipart/form-data; boundary={boundary}"))
-    request = h11.Request(method="POST", target=f"/api/v0/{verb}?{urlencode(query)}", headers=headers)
-    failures: list[Exception] = []
 
-    async def send() -> None:
-        try:
-            async with aclosing(_body(uploads, boundary)) as pieces:
-                async for piece in pieces:
-                    await stream.send_all(connection.send(h11.Data(data=bytes(piece))) or b"")
-            await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
-        except trio.BrokenResourceError:
-            return  # the daemon stopped reading: its answer says why
-        except Exception as error:  # noqa: BLE001 - raised again below, alone
-            failures.append(error)
-            nursery.cancel_scope.cancel()
+    async def answered(answer: Answer) -> None:
+        await _answer(answer, verb, take)
 
-    async with stream, trio.open_nursery() as nursery:
-        try:
-            await stream.send_all(connection.send(request) or b"")
-            nursery.start_soon(send)
-            await _answer(stream, connection, verb, take)
-        except (trio.BrokenResourceError, h11.RemoteProtocolError):
-            failures.append(BackendError("the daemon broke off its answer; its log says why"))
-        except Exception as error:  # noqa: BLE001 - raised again below, alone
-            failures.append(error)
-        nursery.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
+    try:
+        if uploads is None:
+            answer = await http.open("POST", f"/{verb}", params=query)
+            try:
+                await answered(answer)
+            finally:
+                await answer.aclose()
+        else:
+            headers = [("Content-Type", f"multipart/form-data; boundary={boundary}")]
+            await http.upload("POST", f"/{verb}", _body(uploads, boundary), answered, params=query, headers=headers)
+    except NoConnection as error:
+        raise NotRunning(f"the daemon at {address} does not answer ({error}); stop it or use --offline") from None
+    except StreamFailed as error:
+        raise DaemonError(error.text) from None
+    except Transient:
+        raise BackendError("the daemon broke off its answer; its log says why") from None
+    finally:
+        await http.aclose()
 
 
-async def _body(uploads: AsyncIterator[Entry] | None, boundary: str) -> AsyncGenerator[Buffer, None]:
-    if uploads is None:
-        return
+async def _body(uploads: AsyncIterator[Entry], boundary: str) -> AsyncGenerator[Buffer, None]:
     async with finishing(uploads):
         async for entry in uploads:
             async with aclosing(_part(entry, boundary)) as pieces:
@@ -149,36 +130,17 @@ async def _part(entry: Entry, boundary: str) -> AsyncGenerator[Buffer, None]:
     yield entry.target.encode("utf-8", "surrogateescape") + b"\r\n"
 
 
-async def _answer(
-    stream: trio.SocketStream,
-    connection: h11.Connection,
-    verb: str,
-    take: Callable[[bytes, AsyncIterator[bytes]], Awaitable[None]],
-) -> None:
-    async def events() -> AsyncGenerator[h11.Event, None]:
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
-                connection.receive_data(await stream.receive_some(READ_BYTES))
-            elif isinstance(event, h11.Event):
-                yield event
-            if isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-                return
+async def _answer(answer: Answer, verb: str, take: Callable[[bytes, AsyncIterator[bytes]], Awaitable[None]]) -> None:
+    if answer.status != 200:
+        text = await answer.read(MAX_ROW_BYTES)
+        raise DaemonError(_message(text) or f"{verb}: the daemon answered {answer.status}")
+    async with aclosing(_pieces(answer)) as pieces:
+        await take(answer.headers.get("content-type", "").encode(), pieces)
 
-    async def body() -> AsyncGenerator[bytes, None]:
-        async for event in source:
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
 
-    async with aclosing(events()) as source, aclosing(body()) as pieces:
-        async for event in source:
-            if isinstance(event, h11.Response):
-                kind = dict(event.headers).get(b"content-type", b"")
-                if event.status_code == 200:
-                    await take(kind, pieces)
-                    return
-                text = b"".join([piece async for piece in pieces])
-                raise DaemonError(_message(text) or f"{verb}: the daemon answered {event.status_code}")
+async def _pieces(answer: Answer) -> AsyncGenerator[bytes, None]:
+    async for piece in answer:
+        yield bytes(piece)
 
 
 def _message(body: bytes) -> str:

@@ -161,6 +161,34 @@ def _strings(_rendering: Rendering, row: dict[str, Any]) -> None:
         say(printable(line))
 
 
+def _moved(_rendering: Rendering, row: dict[str, Any]) -> None:
+    say(f"{row['Cid']} {row['Blocks']} blocks, {row['Bytes']} bytes now in {row['Tier']}")
+
+
+def _replica(_rendering: Rendering, row: dict[str, Any]) -> None:
+    safe = "safe" if row["safe"] else "not safe yet"
+    error = f" ({row['error']})" if row["error"] else ""
+    say(printable(f"{row['tier']} {row['cid']} {row['state']}, {row['replicas']} of {row['wanted']}, {safe}{error}"))
+
+
+def _tiers(_rendering: Rendering, row: dict[str, Any]) -> None:
+    columns = ["tier", "state", "blocks", "bytes", "hits", "misses", "failed", "p50 ms", "p99 ms"]
+    rows = [columns, *map(_tier_line, [*row["tiers"], *row["sources"]])]
+    widths = [max(len(line[at]) for line in rows) for at in range(len(columns))]
+    for line in rows:
+        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    for copies in row["replicas"]:
+        say(
+            f"copies at {copies['tier']}: {copies['safe']} safe, {copies['pending']} pending, {copies['failed']} failed"
+        )
+
+
+def _tier_line(tier: dict[str, Any]) -> list[str]:
+    counts = (tier.get("blocks", "-"), tier["bytes"], tier["hits"], tier["misses"], tier.get("failures", 0))
+    times = ["-" if tier[name] is None else f"{1000 * tier[name]:.2f}" for name in ("p50", "p99")]
+    return [printable(tier["name"]), tier["state"], *map(str, counts), *times]
+
+
 _LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
     "add": Rendering.added,
     "ls": _listing,
@@ -177,6 +205,14 @@ _LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
     "swarm/disconnect": _strings,
     "swarm/peers": _swarm_peers,
     "swarm/addrs": _swarm_addrs,
+    "cache/stat": _tiers,
+    "cache/heat": lambda _, row: say(f"{row['Heat']:.4f} {row['Cid']}"),
+    "cache/promote": _moved,
+    "cache/demote": _moved,
+    "cache/replicate": _replica,
+    "cache/replicas": _replica,
+    "cache/verify": lambda _, row: say(printable(row["Msg"])),
+    "cache/gc": lambda _, row: say(f"evicted {row['Blocks']} blocks, {row['Bytes']} bytes"),
     "repo/gc": lambda _, row: say(f"removed {row['Key']['/']}"),
     "repo/verify": lambda _, row: say(printable(row["Msg"])),
 }

@@ -13,6 +13,8 @@ from ipfs_kit_py.core.errors import ConfigError
 from ipfs_kit_py.dag.builder import FileBuilder
 from ipfs_kit_py.dag.importer import TreeBuilder
 from ipfs_kit_py.dag.profiles import V1_2025, Built, Profile, named
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -126,7 +128,7 @@ class _Adding:
             if small:
                 self.gather(builder.write(piece))
             else:
-                self.gather(await trio.to_thread.run_sync(builder.write, piece))
+                self.gather(await threads.run(Pool.WORK, builder.write, piece))
 
         batch = self._batch() if full else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -11,9 +12,11 @@ from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, RAW, Block
 from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES, READ_AHEAD_BYTES
-from ipfs_kit_py.core.errors import InvalidBlock, NotFound, NotSupported
+from ipfs_kit_py.core.errors import BlockLeased, InvalidBlock, NotFound, NotSupported
 from ipfs_kit_py.dag import car, codecs
 from ipfs_kit_py.dag.walk import DagWalk
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -76,7 +79,7 @@ async def keep(source: BlockSource, root: CID) -> DagStat:
         nonlocal size
         blocks, size = list(batch), 0
         batch.clear()
-        await trio.to_thread.run_sync(lambda: source.store.put_many(blocks, kept=True))
+        await threads.run(Pool.WORK, lambda: source.store.put_many(blocks, kept=True))
 
     async def each(block: Block) -> None:
         nonlocal size
@@ -116,12 +119,12 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         nonlocal waiting
         blocks, waiting = list(batch), 0
         batch.clear()
-        brought.extend(await trio.to_thread.run_sync(_put_fresh, source.store, blocks))
+        brought.extend(await threads.run(Pool.WORK, _put_fresh, source.store, blocks))
 
     try:
         async with finishing(pieces):
             async for piece in pieces:
-                found = await trio.to_thread.run_sync(reader.feed, piece)
+                found = await threads.run(Pool.WORK, reader.feed, piece)
                 batch += found
                 count += len(found)
                 grown = sum(memoryview(block.data).nbytes for block in found)
@@ -131,12 +134,10 @@ async def import_car(source: BlockSource, pieces: AsyncIterator[Buffer]) -> Impo
         roots = reader.close().roots
         await flush()
     except BaseException:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(source.store.delete_many, brought)
+        with trio.CancelScope(shield=True), suppress(BlockLeased):  # one that is being read is left to the collection
+            await threads.run(Pool.WORK, source.store.delete_many, brought)
         raise
-    return Imported(
-        [(root, await trio.to_thread.run_sync(_missing, source.store, root)) for root in roots], count, size
-    )
+    return Imported([(root, await threads.run(Pool.WORK, missing, source.store, root)) for root in roots], count, size)
 
 
 def _put_fresh(store: BlockStore, blocks: list[Block]) -> list[CID]:
@@ -148,7 +149,8 @@ def _put_fresh(store: BlockStore, blocks: list[Block]) -> list[CID]:
     return fresh
 
 
-def _missing(store: BlockStore, root: CID) -> str:
+def missing(store: BlockStore, root: CID) -> str:
+    """What a DAG lacks to be whole in the store, empty where it is. Runs on a worker thread."""
     try:
         reachable(store, [root], strict=True)
     except (NotFound, InvalidBlock, NotSupported) as error:

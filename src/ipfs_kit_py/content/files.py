@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from io import FileIO
 from typing import TYPE_CHECKING
 
-import trio
-
 from ipfs_kit_py.core.config import MAX_DAG_DEPTH
 from ipfs_kit_py.core.errors import LocalError
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -82,7 +82,7 @@ async def read_file(path: Path) -> AsyncIterator[bytes]:
         return None, piece
 
     try:
-        file, piece = await trio.to_thread.run_sync(begin)
+        file, piece = await threads.run(Pool.WORK, begin)
         if file is None:
             if piece:
                 yield piece
@@ -90,6 +90,6 @@ async def read_file(path: Path) -> AsyncIterator[bytes]:
         with file:
             while piece:
                 yield piece
-                piece = await trio.to_thread.run_sync(file.read, READ_BYTES)
+                piece = await threads.run(Pool.WORK, file.read, READ_BYTES)
     except OSError as error:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None

@@ -12,6 +12,8 @@ from ipfs_kit_py.content.fetch import fetch
 from ipfs_kit_py.content.tree import DIRECTORY, SYMLINK, is_small, runs
 from ipfs_kit_py.core.cid import DAG_PB
 from ipfs_kit_py.core.errors import IPFSKitError
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,26 +62,26 @@ async def _write(
     where = (name, *first.path)
     if is_small(first):
         files = [((name, *item.path), data) for item, data in await trees.small_files(session, part)]
-        await trio.to_thread.run_sync(out.files, files)
+        await threads.run(Pool.WORK, out.files, files)
         if progress is not None:
             progress(sum(len(data) for _, data in files))
     elif first.kind.name == DIRECTORY:
-        await trio.to_thread.run_sync(out.directory, where)
+        await threads.run(Pool.WORK, out.directory, where)
     elif first.kind.name == SYMLINK:
-        await trio.to_thread.run_sync(out.symlink, where, first.kind.target)
+        await threads.run(Pool.WORK, out.symlink, where, first.kind.target)
     else:
         await _write_large(trees, first.cid, out, where, progress)
 
 
 async def _write_large(trees: Trees, cid: CID, out: Extractor, where: Sequence[str], progress: Progress) -> None:
-    file = await trio.to_thread.run_sync(out.file, where)
+    file = await threads.run(Pool.WORK, out.file, where)
     try:
         async with trees.file(cid) as pieces:
             async for piece in pieces:
-                await trio.to_thread.run_sync(file.write, [piece])
+                await threads.run(Pool.WORK, file.write, [piece])
                 if progress is not None:
                     progress(len(piece))
     except BaseException:
         file.abandon()
         raise
-    await trio.to_thread.run_sync(file.finish)
+    await threads.run(Pool.WORK, file.finish)

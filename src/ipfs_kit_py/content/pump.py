@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import trio
 
+from ipfs_kit_py.content.window import Window
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -44,8 +46,12 @@ class Plan(Protocol[T_co]):
 async def pump(
     session: SourceSession, plan: Plan[T], budget: int, emit: Callable[[T], Awaitable[None]], *, batch: int = 64
 ) -> None:
-    """Run a plan to its end: fetch what it wants in the background, ``await emit(result)`` in order."""
+    """Run a plan to its end: fetch what it wants in the background, ``await emit(result)`` in order.
+
+    ``budget`` is the most in bytes that is asked for or held; over a fast source it is less.
+    """
     wake = trio.Event()
+    window = Window(budget)
     failure: Exception | None = None
 
     def fail(error: Exception) -> None:
@@ -54,9 +60,13 @@ async def pump(
         nursery.cancel_scope.cancel()
 
     async def fetch(cids: list[CID], size: int | None) -> None:
+        begun, missed = trio.current_time(), session.missed
         try:
             async with aclosing(session.get_many(cids, size_hint=size)) as blocks:
                 async for block in blocks:
+                    now = trio.current_time()
+                    waited = now - begun if session.missed > missed else None
+                    window.on_block(memoryview(block.data).nbytes, waited, now)
                     plan.feed(block.cid, block.data)
                     wake.set()
         except Exception as error:  # noqa: BLE001 - raised again below
@@ -67,7 +77,7 @@ async def pump(
         while not plan.done:
             while (result := plan.pop()) is not None:
                 await emit(result)
-            wanted = plan.wanted(budget)
+            wanted = plan.wanted(window.bytes)
             for at in range(0, len(wanted), batch):
                 part = wanted[at : at + batch]
                 nursery.start_soon(fetch, [cid for cid, _ in part], _typical(part))

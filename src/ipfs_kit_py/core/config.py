@@ -5,6 +5,7 @@ What a remote peer can make grow has its cap here and nowhere else. ``NodeConfig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,8 @@ MAX_NAME_BYTES = 1024  # of an entry that we write; file systems allow 255, a fu
 MAX_CAR_HEADER_BYTES = 1 * MIB  # roots of a CAR; never allocated from its length field
 MAX_CAR_SECTION_BYTES = 8 * MIB  # one block with its CID
 MAX_CAR_ROOTS = 10_000  # roots named by one CAR
-READ_AHEAD_BYTES = 32 * MIB  # of a file being read in order
+READ_AHEAD_BYTES = 32 * MIB  # of a DAG being read in order, at the most: 0.3 s of a line of 1 Gbit/s
+READ_AHEAD_LEAST_BYTES = 8 * MIB  # the same while all is in the store: what its threads read at once
 
 # --- store ------------------------------------------------------------------------------------------------------------
 STORE_MAP_BYTES = 1 << 40  # address space of each LMDB environment, not disk; raised when the quota is larger
@@ -193,12 +195,184 @@ STORE_GROWTH_FLOOR = 4 * MIB  # file bytes that are never worth waiting for
 STORE_STALL_SECONDS = 1.0  # how long it waits: twenty times what a view may last
 STORE_GATE_SECONDS = 30.0  # wait of a change of the map for the views of this process to end
 STORE_CLEAN_BYTES = 256 * MIB  # fetched bytes not known to be on the disk that closing waits for: about a second
-STORE_RECENT_KEYS = 65_536  # fetched blocks remembered as used, so that eviction passes them over: about 10 MB
 STORE_SCAN_BATCH = 4096  # entries read in one snapshot when a store is listed
 SWEEP_BATCH = 512  # blocks deleted in one transaction: a few milliseconds in which no other can write
 VERIFY_BATCH_BYTES = 8 * MIB  # blocks hashed in one view: about 20 ms
 MAX_PIN_NAME_BYTES = 255  # Kubo's limit
-HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes: nodes of DAGs, not their leaves
+HOT_BLOCK_BYTES = 64 * KIB  # the largest block that the memory tier takes at once: nodes of DAGs, not their leaves
+HOT_HEAT = 2.5  # from which it takes larger ones too: of three uses lately
+HOT_SHARE = 16  # none larger than one part of so many of it
+
+# --- cache policy -----------------------------------------------------------------------------------------------------
+POLICY_MAX_GHOSTS = 262_144  # blocks that went from memory whose score is remembered, about 100 bytes each
+HEAT_HALF_LIFE_SECONDS = 86_400.0  # after which a use counts half: what is used daily stays warm over a weekend
+HEAT_AWAY_HALF_LIVES = 4.0  # that a machine which was off cools down by at most, whatever its clock says afterwards
+HEAT_KEYS = 65_536  # blocks whose heat is known where it is in memory alone: about 15 MB
+HEAT_PENDING = 4096  # blocks with uses that are not stored yet: about 1 MB, lost when a process is killed
+HEAT_TXN_KEYS = 1024  # stored in one transaction: some milliseconds in which no other can write
+HEAT_STORED = 1_000_000  # blocks with a stored heat, here or gone: about 80 bytes each
+EVICT_SAMPLE = 2  # times what is needed: the blocks looked at, of which the coldest go
+EVICT_SPARED = 4  # the youngest one part of so many is looked at only where all others do not suffice
+EVICT_LEAST, EVICT_LOOKS = 32, 256  # of them at least, and more than what is needed at most, to find some not in use
+STORE_HIGH_WATER, STORE_LOW_WATER = 0.95, 0.90  # of the quota: above the first, eviction in the background goes on to
+# the second, so that a write seldom has to evict
+STORE_MAX_CORRUPT = 4096  # damaged blocks remembered as such, until they are fetched again
+STORE_VERIFIED_SLOTS = 1 << 20  # blocks known to be whole since the store was opened: 8 bytes each, once touched
+
+# --- remote tiers: filecoin -------------------------------------------------------------------------------------------
+COMMP_MAX_WORKERS = 16  # processes that make one commitment: their segments' memory is 4 MiB each
+COMMP_SEGMENT_SECONDS = 60.0  # wait for one segment of 4 MiB: a thousand times what it takes
+API_ANSWER_BYTES = 8 * MIB  # one JSON answer: a page of 1,000 pins with 20 addresses each has about 2 MiB
+API_ERROR_CHARS = 300  # of a server's own words in an error
+API_SECONDS = 30.0  # one request with its answer, tried again within it
+API_MAX_CONNECTIONS = 8  # to one service at once
+API_PROGRESS_BYTES = 64 * KIB  # a stream that brings less in the time of one request is given up
+API_UPLOAD_FLOOR = 64 * KIB  # bytes a second: an upload slower than that, repetitions included, is given up
+API_UPLOAD_CHUNK = 256 * KIB  # bytes read from the disk at a time for an upload
+PIN_PAGE = 1000  # pins asked for at once: the specification's own limit
+PIN_LIST_BYTES = 128 * MIB  # one JSON answer with all pins of a service that cannot page
+PIN_MAX_PAGES = 100  # of one listing: 100,000 pins are about 100 MB
+PIN_MAX_DELEGATES = 20  # addresses taken from one answer: the specification's own limit
+PIN_MAX_NAME = 255  # characters of a pin's name: the specification's own limit
+POLL_SECONDS, POLL_MAX_SECONDS = 1.0, 30.0  # between questions about something that goes on; doubles
+PIECE_MIN_BYTES = 127  # of a payload that a PDP server takes
+PIECE_MAX_BYTES = 1_065_353_216  # likewise: 1 GiB less fr32 padding
+PIECE_PARKED_BLOCKS = 1_000_000  # of an archive, met before what links to them: about 200 MB, their bytes on the disk
+PIECE_FIRST_BYTES = 16 * MIB  # read of a piece for one block, which is its root: archives begin with it
+PIECE_POP_BYTES = 4 * MIB  # of blocks of an archive given out at once
+PIECES_PER_CALL = 40  # added to a data set at once: the contract's limit on events
+PIECES_PER_DAG = 4096  # of one DAG: 4 TiB of the largest
+PDP_EXTRA_BYTES = 64 * KIB  # signed data of one call: 40 pieces with their metadata take 20 KiB
+
+# --- remote tiers: storacha -------------------------------------------------------------------------------------------
+UCAN_DID_CHARS = 256  # of a DID: did:web names are at most 253 characters, did:key of Ed25519 56
+UCAN_BLOCK_BYTES = 64 * KIB  # one UCAN or receipt: real ones have under 2 KiB
+UCAN_MAX_CAPABILITIES = 128  # of one UCAN: the service has about 60 abilities
+UCAN_MAX_PROOFS = 64  # of one UCAN, also its facts; real ones have under 5
+UCAN_MAX_CHAIN = 64  # delegations looked at for one right: each costs a signature check of 0.1 ms
+UCAN_MESSAGE_BYTES = 4 * MIB  # one message or archive with its proofs: a page of 100 uploads has about 60 KiB
+UCAN_MESSAGE_BLOCKS = 2048  # of them: a receipt for a blob has about 20
+UCAN_LIFE_SECONDS = 300  # an invocation's: as far as the clocks of the two sides may differ
+UCAN_INLINE_BYTES = 16 * KIB  # a message longer than this is read on a worker thread
+STORACHA_SHARD_BYTES = 127 * MIB  # of an archive: what the service's own client makes, just under 2**27
+STORACHA_SHARDS = 1024  # of one DAG: their links fit one UCAN
+STORACHA_BLOB_BYTES = 127 * 32 * MIB  # of a blob whose size is not known: what storage nodes take at most
+STORACHA_SITES = 10_000  # of blobs whose place is remembered, about 500 bytes each
+STORACHA_BLOCKS = 1_000_000  # of one DAG: its index is about 60 MB then
+STORACHA_SHARD_BLOCKS = 100_000  # of one archive: its part of the index is a block of about 6 MB then
+STORACHA_INDEX_BYTES = 96 * MIB  # of an index that is read
+STORACHA_INDEX_CACHE = 100_000  # slices of indexes kept in memory, about 250 bytes each
+STORACHA_INDEX_TRIES = 8  # indexes fetched to find one block
+STORACHA_PAGE, STORACHA_PAGES = 100, 1000  # uploads asked for at once, and how often: all others, before shards go
+STORACHA_URLS = 8  # taken from one location claim, and claims tried for one blob
+STORACHA_SCAN_BYTES = 256 * MIB  # read of archives for one block where there is no index
+STORACHA_HEADERS = 32  # that a storage node wants with an upload, each of at most 1,024 characters
+STORACHA_READ_BYTES = 4 * MIB  # asked of an archive at once
+STORACHA_READ_GAP = 64 * KIB  # between blocks: read over rather than asked anew
+
+# --- remote tiers: kubo and gateways ----------------------------------------------------------------------------------
+HTTP_CONNECT_SECONDS = 10.0  # names, TCP and TLS together; DIAL_TIMEOUT_SECONDS allows for two handshakes more
+HTTP_HEADER_BYTES = 64 * KIB  # all headers of an answer, likewise its trailers; servers refuse more of a request
+HTTP_READ_BYTES = 256 * KIB  # of one read from a socket
+HTTP_IDLE_SECONDS = 60.0  # an unused connection is kept: proxies close theirs after 60 to 75 s
+HTTP_MAX_INFORMATIONAL = 16  # answers 1xx before the real one
+ARCHIVE_PARK_BYTES = 16 * MIB  # blocks of an archive held until what links to them comes: 64 of the usual size
+ARCHIVE_USELESS_BYTES = 64 * MIB  # duplicates and foreign blocks that are read, besides as much as was of use
+ARCHIVE_INLINE_BYTES = 32 * KIB  # of an archive checked without a thread: about 20 us, a fifth of what a thread costs
+FETCH_TOGETHER = 16  # blocks asked for at once where an archive was cut: 4 MiB of the usual size
+GATEWAY_MAX = 64  # gateways of one list
+GATEWAY_FILE_BYTES = 16 * KIB  # a file that names them
+GATEWAY_RACERS = 4  # of them asked for one thing, one after another, unless those asked fail
+GATEWAY_LEAD_SECONDS = 0.3  # head start of one that was never measured
+GATEWAY_LEAD_MIN, GATEWAY_LEAD_MAX = 0.02, 2.0  # seconds; of one that was: its usual time and twice its deviation
+GATEWAY_BEHIND_SECONDS = 900.0  # one that lied is asked after all others for so long
+GATEWAY_REST_SECONDS = 5.0  # of one that has too much to do and does not say for how long
+GATEWAY_REST_MAX_SECONDS = 900.0  # what its Retry-After is cut to
+GATEWAY_MAX_REDIRECTS = 3  # of one request: path to subdomain, and to another host
+GATEWAY_MAX_ORIGINS = 4  # hosts redirected to whose connections one gateway keeps
+RPC_LINE_BYTES = 1 * MIB  # one line of JSON of a daemon: rows of pins and references have under 1 KiB
+RPC_SEND_BYTES = 1 * MIB  # blocks checked and sent together
+
+# --- remote tiers: clusters -------------------------------------------------------------------------------------------
+CLUSTER_ADD_SECONDS = 300.0  # from the end of an upload to its answer: 256 blocks may wait for their way to other peers
+CLUSTER_MAX_PEERS = 1000  # of one answer about a pin; a cluster of hundreds is a large one
+CLUSTER_MAX_NAME = 255  # characters of a pin's name
+
+# --- remote tiers: configuration --------------------------------------------------------------------------------------
+MAX_TIER_ITEMS = 256  # of one list or table of texts in a tier's table: far above what any service takes
+
+# --- tiers: the miss path ---------------------------------------------------------------------------------------------
+
+MISS_PRIOR_SECONDS = 0.5  # until a block comes from a remote tier that was never measured
+MISS_PEERS_PRIOR_SECONDS = 0.1  # the same of peers: they are asked first while nothing is known
+MISS_LEAD_MIN, MISS_LEAD_MAX = 0.02, 10.0  # seconds that the next source waits for the one before, at least and at most
+MISS_RECHECK_SECONDS = 5.0  # a block that only peers are still asked for is offered to tiers that came back so often
+MISS_TIER_REQUESTS = 16  # blocks asked of one tier at once: enough to hide its latency, few enough for any server
+MISS_TIER_SECONDS = 60.0  # for one block of a tier, whatever its own timeout
+MISS_HEALTH_SECONDS = 30.0  # that a check of a tier's health may take
+ABSENT_SECONDS = 30.0  # that a tier which has not got a block is not asked for it again
+ABSENT_MAX = 65_536  # such answers remembered: 6 MiB; the oldest go
+BREAKER_FAILURES = 5  # in a row, after which a source is left alone
+BREAKER_BASE_SECONDS, BREAKER_MAX_SECONDS = 1.0, 300.0  # the first pause and the longest; each failed trial doubles it
+BREAKER_LIE_SECONDS = 600.0  # pause of a source that gave a false block
+
+TRIM_SECONDS = 2.0  # between looks whether the cache is above its high water
+MEND_SECONDS = 30.0  # that one damaged block is looked for elsewhere
+MAX_TIER_NAME = 64  # characters of a remote tier's name: it is part of the keys of records
+REPLICA_CHECK_SECONDS = 3600.0  # between looks at a copy that is safe at a remote tier
+REPLICA_CHECKS = 256  # copies looked at, or made, in one round of a tier: other work of the round comes after
+REPLICA_POLL_SECONDS, REPLICA_POLL_MAX_SECONDS = 0.5, 30.0  # between looks at one that is on its way: first, longest
+REPLICA_RETRY_SECONDS, REPLICA_RETRY_MAX_SECONDS = 5.0, 3600.0  # after a failure; doubles up to the longest
+MAX_RECORD_BYTES = 64 * KIB  # of metadata or state kept beside the blocks, for one CID
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+READER_THREADS_MIN, READER_THREADS_MAX = 4, 8  # reading blocks of up to 2 MiB, 32 at once: 512 MiB at the very worst
+WORK_THREADS_MIN, WORK_THREADS_MAX = 8, 32  # some wait for the disk while others hash
+
+# --- tiers: prefetch --------------------------------------------------------------------------------------------------
+
+PREFETCH_SHARE = 8  # blocks fetched ahead and not read yet take at most one part of so many of the memory tier
+PREFETCH_MAX_BYTES = 32 * MIB  # and this much: what a reader of 1 GB/s takes in 30 ms
+PREFETCH_MIN_BYTES = 1 * MIB  # and may take this much: four blocks of the usual size
+PREFETCH_BATCH = 32  # blocks of one request: enough for one round trip, few enough to be given up
+PREFETCH_WINDOW_MIN, PREFETCH_WINDOW_MAX = 2, 64  # blocks that one predictor looks ahead; a right guess adds one
+PREFETCH_CANDIDATES = 256  # guesses that wait for their fetch; the oldest go
+PREFETCH_PENDING = 4096  # guesses not settled yet, 200 bytes each
+PREFETCH_HORIZON = 8  # reads beyond twice those that a guess looked ahead, after which it was fetched for nothing
+PREFETCH_WATCHED = (
+    16  # after which a guess that was only watched was wrong: sooner, or the right ones would count first
+)
+PREFETCH_SECONDS = 60.0  # after which it was wrong too
+PREFETCH_RECENT = 4096  # blocks read lately, which need not be fetched
+PREFETCH_PROVEN = 8  # guesses looked at before a predictor may begin
+PREFETCH_LEAST_PRECISION = 0.25  # three useless blocks for one of use are too many, however slow a miss is
+PREFETCH_LINKS = 65_536  # links of nodes that were read: about 20 MB
+PREFETCH_NODE_LINKS = 8192  # of them of one node
+PREFETCH_SEQUENCES = 8192  # blocks whose followers are counted, about 600 bytes each
+PREFETCH_CHAIN = 8  # followers of followers that are guessed at once
+PREFETCH_CONFIDENCE = 0.5  # of the uses of a block, in which another came with it: then it is guessed
+PREFETCH_AFFINITY_ROOTS = 2048  # roots whose company is counted, about 1.5 KB each
+PREFETCH_AFFINE = 8  # others counted for one root
+PREFETCH_TOGETHER = 8  # roots read one after another that count as read together
+PREFETCH_AFFINITY_SECONDS = 30.0  # within so long
+PREFETCH_STREAMS = 256  # readers whose last block is remembered
+PREFETCH_BULK = 16  # blocks asked for at once; who asks for more looks ahead himself and is not watched
+PREFETCH_IDLE_SECONDS = 60.0  # without a miss or a fetch, after which reads of what is here are not watched either
+PREFETCH_FETCH_SECONDS = 30.0  # for one request: a source that takes longer is no use for what is read soon
+PREFETCH_STUCK_SECONDS = 30.0  # a read that waits for longer waits for what nobody has: it holds up nothing
+
+# --- tiers: shared memory ---------------------------------------------------------------------------------------------
+
+LEASE_SECONDS = 30.0  # that a lease lasts unless another time is asked for
+LEASE_MAX_SECONDS = 120.0  # the longest lease: what its reader forgets, or hangs in, holds a block no longer
+LEASE_KEYS = 256  # blocks of one lease
+LEASE_MAX_FILES = 64  # leases that count in one store, the newest: looking at them takes a fraction of a millisecond
+LEASE_KEY_BYTES = 96  # the longest multihash that can be leased; those of 64 byte digests have up to 68
+LEASE_SETTLE_SECONDS = 0.05  # wait for a deletion that may not have seen a lease; then the block is copied
+LEASE_POLL_SECONDS = 0.0005  # between looks whether it has ended
+SHM_SHARE = 2  # a memory tier in shared memory takes at most one part of so many of the tmpfs that it lies in
+SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, and those freed but not used again
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
@@ -215,7 +389,19 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
-_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache")  # settings with a default by role
+# settings with a default by role
+_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication")
+
+
+def tier_name(spec: object) -> str:
+    """What the tier of a table is called: its ``name``, else its ``type``. ``ConfigError`` for what is no table."""
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("type"), str):
+        what = f"one with {', '.join(map(str, spec))}" if isinstance(spec, Mapping) else f"a {type(spec).__name__}"
+        raise ConfigError(f"each of tiers is a table with a type, such as [[tiers]] type = 'kubo'; not {what}")
+    name = spec.get("name", spec["type"])
+    if not isinstance(name, str) or not name or len(name) > MAX_TIER_NAME:
+        raise ConfigError(f"the name of a tier is a text of 1 to {MAX_TIER_NAME} characters, not {name!r}")
+    return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +411,11 @@ class NodeConfig:
     ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
     dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
-    What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections.
+    What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections,
+    whether blocks are fetched ahead, and in how many places, this node among them, a pin is to be.
+    ``shared_memory`` has the memory tier in ``/dev/shm``, for other processes to read in place (docs/store-format.md).
+    ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
+    to fetch from, ``offline`` nothing.
     """
 
     repo: Path | None = None
@@ -237,6 +427,8 @@ class NodeConfig:
     offline: bool = False
     storage_max: int | None = None
     memory_cache: int | None = None
+    prefetch: bool | None = None
+    replication: int | None = None
     profile: str = "unixfs-v1-2025"
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -244,14 +436,21 @@ class NodeConfig:
     high_water: int | None = None
     grace: float | None = None
     agent: str = "ipfs-kit-py/1.0"
+    shared_memory: bool = False
+    libp2p: bool = True
+    tiers: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ConfigError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
-        for name in ("storage_max", "memory_cache"):
+        for name, unit in (("storage_max", " bytes"), ("memory_cache", " bytes"), ("replication", "")):
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise ConfigError(f"{name} must be 0 or more bytes, not {value}")
+                raise ConfigError(f"{name} must be 0 or more{unit}, not {value}")
+        names = [tier_name(spec) for spec in self.tiers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"two tiers are called {name!r}: give each [[tiers]] a name of its own")
 
     @property
     def role_policy(self) -> Role:

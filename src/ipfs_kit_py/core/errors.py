@@ -19,6 +19,8 @@
     ├── TimedOut                   also a TimeoutError
     ├── StorageError
     │   ├── QuotaExceeded
+    │   ├── BlockLeased            carries ``cids``: what cannot be deleted now
+    │   ├── LeaseLost
     │   └── BackendError
     └── NodeDied
 
@@ -116,6 +118,18 @@ class StorageError(IPFSKitError):
 
 class QuotaExceeded(StorageError):
     """The configured size of a store, or the disk, is used up."""
+
+
+class BlockLeased(StorageError):
+    """Blocks in ``cids`` were not deleted: somebody reads them in place, for as long as a lease may last at most."""
+
+    def __init__(self, message: str, cids: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.cids = cids
+
+
+class LeaseLost(StorageError):
+    """A lease ended before its use did: what was read in place since then may be other bytes."""
 
 
 class BackendError(StorageError):

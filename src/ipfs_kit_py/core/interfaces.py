@@ -204,6 +204,10 @@ class Exchange(Protocol):
 class ExchangeSession(Protocol):
     """A group of related fetches."""
 
+    def nobody_has(self, cid: CID) -> bool:
+        """Whether everybody who was asked for a block that is being fetched has said that they have not got it."""
+        ...
+
     def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
         """Blocks as they come, any order, verified and stored. The caller bounds how many it asks for at once;
         ``size_hint`` is what one is expected to weigh in bytes. Blocks of a CID that another session already wants

@@ -28,7 +28,8 @@ from ipfs_kit_py.core.config import RPC_HEADER_BYTES, RPC_MAX_CONNECTIONS
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError
 from ipfs_kit_py.gateway.call import Call, UsageError
 from ipfs_kit_py.gateway.uploads import Uploads
-from ipfs_kit_py.gateway.verbs import BYTES, VERBS, Verb
+from ipfs_kit_py.gateway.verb import BYTES, Verb
+from ipfs_kit_py.gateway.verbs import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

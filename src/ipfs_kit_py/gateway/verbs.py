@@ -6,7 +6,7 @@ One table, used by the daemon and by the command line.
 from __future__ import annotations
 
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py import __version__
@@ -16,23 +16,12 @@ from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.gateway.call import UsageError
+from ipfs_kit_py.gateway.tier_verbs import TIER_VERBS
+from ipfs_kit_py.gateway.verb import BYTES, JSON, ROWS, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ipfs_kit_py.content.files import Entry
     from ipfs_kit_py.gateway.call import Call
-
-JSON, ROWS, BYTES = "json", "rows", "bytes"
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A verb's function and what it answers with: one JSON object, a row after another, or bytes."""
-
-    run: Callable[[Call], Awaitable[None]]
-    answers: str
-    uploads: bool = False
 
 
 async def _add(call: Call) -> None:
@@ -246,7 +235,7 @@ async def _shutdown(call: Call) -> None:
     call.node.request_stop()
 
 
-VERBS: dict[str, Verb] = {
+VERBS: dict[str, Verb] = TIER_VERBS | {
     "add": Verb(_add, ROWS, uploads=True),
     "cat": Verb(_cat, BYTES),
     "get": Verb(_get, BYTES),

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import trio
-
 from ipfs_kit_py.content.add import Row, add_entries, chosen_profile
 from ipfs_kit_py.content.files import Entry, tree
 from ipfs_kit_py.content.known import built_as
 from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.errors import LocalError
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -104,18 +104,21 @@ class AddingVerbs(Services):
             async with aclosing(rows):
                 async for row in rows:
                     if row.is_root and row.cid is not None and pin and not only_hash:
-                        await trio.to_thread.run_sync(partial(self._store.pins.add, row.cid, name=row.name))
+                        await threads.run(Pool.WORK, partial(self._store.pins.add, row.cid, name=row.name))
+                        self._pins_changed()
                     yield row
 
-    async def store_bytes(self, cid: CID, data: bytes) -> None:
-        """Store a block, or a file's content under its UnixFS root as its blocks; pinned.
+    async def store_bytes(self, cid: CID, data: bytes, *, pin: bool = True) -> None:
+        """Store a block, or a file's content under its UnixFS root as its blocks; pinned, or in the cache alone.
 
         ``HashMismatch`` naming the true CID where no known profile makes ``cid`` from ``data``.
         """
         cid.check_allowed()
-        if await trio.to_thread.run_sync(cid.verify, data):
+        if await threads.run(Pool.WORK, cid.verify, data):
             blocks = [Block(cid, data)]
         else:
-            blocks = (await trio.to_thread.run_sync(built_as, cid, data)).blocks
-        await self._source.put_many(blocks, kept=True)
-        await trio.to_thread.run_sync(partial(self._store.pins.add, cid))
+            blocks = (await threads.run(Pool.WORK, built_as, cid, data)).blocks
+        await self._source.put_many(blocks, kept=pin)
+        if pin:
+            await threads.run(Pool.WORK, partial(self._store.pins.add, cid))
+            self._pins_changed()

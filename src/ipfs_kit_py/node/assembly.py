@@ -11,49 +11,70 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.bitswap.exchange import Bitswap
+from ipfs_kit_py.content.miss.misses import Misses
+from ipfs_kit_py.content.prefetching import Prefetching
+from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.config import (
     BOOTSTRAP_RETRY_MAX_SECONDS,
     BOOTSTRAP_RETRY_SECONDS,
     MEMORY_ONLY_BYTES,
+    TRIM_SECONDS,
     NodeConfig,
+    tier_name,
 )
-from ipfs_kit_py.core.errors import IPFSKitError, NodeDied
+from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NodeDied, NotRunning, StorageError
 from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
+from ipfs_kit_py.node.base import Remote
 from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
+from ipfs_kit_py.storage.prefetch import Prefetcher
+from ipfs_kit_py.storage.remote.build import TierContext, build_tiers
+from ipfs_kit_py.storage.shm import SharedMemoryStore
+from ipfs_kit_py.storage.threads import Pool
 from ipfs_kit_py.storage.tiers import TieredStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from typing import BinaryIO
 
     from ipfs_kit_py.storage.base import LocalStore
+    from ipfs_kit_py.storage.remote.base import RemoteTier
 
 logger = logging.getLogger(__name__)
 
+REPLICATE = "replicate"  # the one key of a tier's table that is the node's: whether pins are copied there
+
 
 @asynccontextmanager
-async def open_node(config: NodeConfig | None = None, *, store: LocalStore | None = None) -> AsyncIterator[Node]:
+async def open_node(
+    config: NodeConfig | None = None, *, store: LocalStore | None = None, short: bool = False
+) -> AsyncIterator[Node]:
     """A running node for the length of an ``async with``, under trio.
 
-    ``store`` takes the place of the configured one and stays open after the node. Raises ``ConfigError`` and
-    ``InvalidAddress`` for what cannot be used; ``NodeDied`` where a service of the node ends by a fault of its own.
+    ``store`` takes the place of the configured one and stays open after the node. ``short``: it lives for one
+    command, and copies nothing to remote tiers by itself. Raises ``ConfigError`` and ``InvalidAddress`` for what
+    cannot be used; ``NodeDied`` where a service of the node ends by a fault of its own.
     """
     config = config or NodeConfig()
-    key, lock = await trio.to_thread.run_sync(_identity, config)
+    key, lock = await threads.run(Pool.WORK, _identity, config)
     failure: BaseException | None = None
     started = False
     local: LocalStore | None = store
+    tiers: list[RemoteTier] = []
     try:
         if local is None:
-            local = await trio.to_thread.run_sync(_open_store, config)
+            local = await threads.run(Pool.WORK, _open_store, config)
         async with trio.open_nursery() as services:
-            node = await _wire(config, key, local, services)
+            this = _ThisNode()
+            tiers += await threads.run(Pool.WORK, _open_tiers, config, this)
+            node = this.node = await _wire(config, key, local, tiers, services)
+            _start(node, services, short=short or store is not None)
             started = True
             try:
                 yield node
@@ -67,9 +88,12 @@ async def open_node(config: NodeConfig | None = None, *, store: LocalStore | Non
     finally:
         if lock is not None:
             lock.close()
+        for tier in tiers:
+            with trio.CancelScope(shield=True):
+                await tier.aclose()
         if store is None and local is not None:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(local.close)
+                await threads.run(Pool.WORK, local.close)
     if failure is not None:
         raise failure
 
@@ -102,7 +126,7 @@ def _identity(config: NodeConfig) -> tuple[PrivateKey, BinaryIO | None]:
     else:
         return PrivateKey.generate(), None
     key = load_or_create(path)
-    if config.offline:
+    if config.offline or not config.libp2p:
         return key, None  # no peer will see it
     lock = path.expanduser().open("rb")
     try:
@@ -121,21 +145,110 @@ def _open_store(config: NodeConfig) -> LocalStore:
     if config.repo is None:
         return MemoryStore(min(policy.storage_max, MEMORY_ONLY_BYTES))
     disk = DiskStore(Repo(config.repo).blocks_path, quota=policy.storage_max)
-    return TieredStore(MemoryStore(policy.memory_cache), disk) if policy.memory_cache else disk
+    if not policy.memory_cache:
+        return disk
+    try:
+        memory = (SharedMemoryStore if config.shared_memory else MemoryStore)(policy.memory_cache)
+    except BaseException:
+        disk.close()
+        raise
+    return TieredStore(memory, disk)
 
 
-async def _wire(config: NodeConfig, key: PrivateKey, store: LocalStore, services: trio.Nursery) -> Node:
-    if config.offline:
-        return Node(config, key, BlockSource(store, None), store, services, network=None, exchange=None)
-    path = Repo(config.repo).book_path if config.repo is not None else None
-    swarm = Swarm(key, config, book_path=path)
-    await services.start(swarm.run)
-    exchange = Bitswap(swarm, store, random.Random())
-    await services.start(exchange.run)
-    node = Node(config, key, BlockSource(store, exchange), store, services, network=swarm, exchange=exchange)
-    for address in config.peer_addresses:
+async def _wire(
+    config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery
+) -> Node:
+    swarm = exchange = None
+    if config.libp2p and not config.offline:
+        path = Repo(config.repo).book_path if config.repo is not None else None
+        swarm = Swarm(key, config, book_path=path)
+        await services.start(swarm.run)
+        exchange = Bitswap(swarm, store, random.Random())
+        await services.start(exchange.run)
+    if not tiers:
+        source, remote = BlockSource(store, exchange), None
+    else:
+        misses = Misses(store, exchange, tiers, random.Random(), on_fetched=store.heat.on_fetched)
+        await services.start(misses.run)
+        source = BlockSource(store, misses)
+        of_pins = _replicating(config, tiers)
+        remote = Remote(misses, Replicas(services, source, store, tiers, of_pins, on_stored=misses.forget_absent))
+    prefetching = None
+    if source.exchange is not None and config.role_policy.prefetch:
+        prefetching = Prefetching(source, source.exchange, Prefetcher(config.role_policy.memory_cache))
+        await services.start(prefetching.run)
+    return Node(
+        config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching
+    )
+
+
+def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
+    """The work that a node does by itself. One that lives for a command's length leaves what is slow to others."""
+    for address in node.config.peer_addresses if node.has_network else ():
         services.start_soon(_stay_connected, node, address)
-    return node
+    if short:
+        return
+    services.start_soon(_trim, node.store)
+    if node.remote is not None:
+        services.start_soon(node.remote.replicas.run)
+
+
+def _replicating(config: NodeConfig, tiers: Sequence[RemoteTier]) -> set[str]:
+    """The tiers that get what is pinned: those whose table says ``replicate = true``, and as many of those that do
+    not say as the role wants copies beyond this node's own, the first first."""
+    told = {tier_name(spec): spec.get(REPLICATE) for spec in config.tiers}
+    writable = [tier.name for tier in tiers if "put" in tier.verbs]
+    for name, value in told.items():
+        if value and name not in writable:
+            raise ConfigError(f"tier {name} stores nothing: it cannot have replicate = true")
+    chosen = [name for name in writable if told.get(name) is True]
+    free = [name for name in writable if told.get(name) is None]
+    return {*chosen, *free[: max(0, config.role_policy.replication - 1 - len(chosen))]}
+
+
+class _ThisNode:
+    """Where services that fetch from us find this node, for tiers that are made before it is."""
+
+    node: Node | None = None
+
+    def origins(self) -> list[str]:
+        return [] if self.node is None else self.node.addresses()
+
+    async def connect(self, addresses: Sequence[str]) -> None:
+        """Dial a service's nodes. One that cannot be reached may still come to us."""
+        node = self.node
+        if node is None or not node.has_network:
+            return
+        for address in addresses:
+            try:
+                await node.connect(address)
+            except IPFSKitError as error:
+                logger.info("%s of a pinning service cannot be dialled: %s", address, error)
+
+
+def _open_tiers(config: NodeConfig, this: _ThisNode) -> list[RemoteTier]:
+    """The configured remote tiers; none on an offline node."""
+    if config.offline or not config.tiers:
+        return []
+    for spec in config.tiers:
+        if not isinstance(spec.get(REPLICATE, False), bool):
+            raise ConfigError(f"tier {tier_name(spec)}: replicate is true or false, not {spec[REPLICATE]!r}")
+    folder = None if config.repo is None else Repo(config.repo).tiers_path
+    specs = [{key: value for key, value in spec.items() if key != REPLICATE} for spec in config.tiers]
+    context = TierContext(rng=random.Random(), folder=folder, origins=this.origins, connect=this.connect)
+    return build_tiers(specs, context)
+
+
+async def _trim(store: LocalStore) -> None:
+    """Evict in the background, so that those who write seldom have to."""
+    while True:
+        await trio.sleep(TRIM_SECONDS)
+        try:
+            await threads.run(Pool.WORK, store.trim)
+        except NotRunning:
+            return
+        except StorageError as error:
+            logger.error("the cache cannot be trimmed: %s", error)
 
 
 async def _stay_connected(node: Node, address: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.content.tree import Trees
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import trio
 
     from ipfs_kit_py.bitswap.exchange import Bitswap
+    from ipfs_kit_py.content.miss.misses import Misses
+    from ipfs_kit_py.content.prefetching import Prefetching
+    from ipfs_kit_py.content.replicas import Replicas
     from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.core.cid import CID, PeerID
     from ipfs_kit_py.core.config import NodeConfig
@@ -21,8 +24,15 @@ if TYPE_CHECKING:
     from ipfs_kit_py.storage.base import LocalStore
 
 
+class Remote(NamedTuple):
+    """What a node with remote tiers has: the race for what is missing, and the copies that are kept there."""
+
+    misses: Misses
+    replicas: Replicas
+
+
 class Services:
-    """A node's services. ``network`` and ``exchange`` are ``None`` on an offline node."""
+    """A node's services. ``network`` and ``exchange`` are ``None`` on an offline node, ``remote`` without tiers."""
 
     def __init__(
         self,
@@ -34,6 +44,8 @@ class Services:
         *,
         network: Swarm | None,
         exchange: Bitswap | None,
+        remote: Remote | None = None,
+        prefetching: Prefetching | None = None,
     ) -> None:
         self.config = config
         self.peer_id: PeerID = key.peer_id()
@@ -43,14 +55,31 @@ class Services:
         self._nursery = nursery
         self._swarm = network
         self._exchange = exchange
+        self._remote = remote
+        self._prefetching = prefetching
         self._trees = Trees(nursery, source)
 
     @property
     def network(self) -> Swarm:
         """The swarm; ``NotRunning`` on an offline node."""
         if self._swarm is None:
-            raise NotRunning("this node is offline; open it without offline=True (on the command line: --offline)")
+            raise NotRunning("this node has no network; open it without offline=True (--offline) and libp2p=False")
         return self._swarm
+
+    @property
+    def has_network(self) -> bool:
+        """Whether it has peers: not on an offline node, nor on one without libp2p."""
+        return self._swarm is not None
+
+    @property
+    def remote(self) -> Remote | None:
+        """What it has for its remote tiers, ``None`` without any."""
+        return self._remote
+
+    @property
+    def store(self) -> LocalStore:
+        """The local store. Thread safe, and it blocks: call it on a worker thread."""
+        return self._store
 
     async def resolve(self, path: str | CID) -> paths.Resolved:
         """Where a path leads."""
@@ -62,6 +91,11 @@ class Services:
         if found.inside:
             raise NotAFile(f"{path} is a value inside of {found.cid}, not a block; use `dag get`")
         return found.cid
+
+    def _pins_changed(self) -> None:
+        """Have the copies of pins at remote tiers looked after."""
+        if self._remote is not None:
+            self._remote.replicas.wake()
 
     def _pinned(self) -> set[bytes]:
         """Multihashes of everything that a pin keeps."""

@@ -11,14 +11,21 @@ from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.config import MAX_BLOCK_BYTES
-from ipfs_kit_py.core.errors import ConfigError, InvalidBlock, LocalError, NotFound
+from ipfs_kit_py.core.errors import ConfigError, InvalidBlock, IPFSKitError, LocalError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from typing_extensions import Buffer
+
+    from ipfs_kit_py.content.source import SourceSession
+
+
+FETCHED_AT_ONCE = 256  # blocks of one call of block_get_many: in flight they may take 512 MiB at the very most
 
 
 class BlockVerbs(Services):
@@ -28,6 +35,31 @@ class BlockVerbs(Services):
         """A block's bytes."""
         with self._source.session() as session:
             return await session.get(CID.parse(cid))
+
+    async def block_get_many(self, cids: Sequence[CID]) -> dict[CID, bytes | None]:
+        """Blocks' bytes, ``None`` for those that nobody has. What is not here is fetched, many at once."""
+        here = await threads.run(Pool.WORK, self._store.get_many, cids)
+        found: dict[CID, bytes | None] = dict(zip(cids, here, strict=True))
+        places = trio.CapacityLimiter(FETCHED_AT_ONCE)
+
+        async def fetch(session: SourceSession, cid: CID) -> None:
+            async with places:
+                try:
+                    found[cid] = await session.get(cid)
+                except NotFound:
+                    found[cid] = None
+                except IPFSKitError as error:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+
+        failures: list[IPFSKitError] = []
+        with self._source.session() as session:
+            async with trio.open_nursery() as nursery:
+                for cid in [cid for cid, data in found.items() if data is None]:
+                    nursery.start_soon(fetch, session, cid)
+        if failures:
+            raise failures[0]
+        return found
 
     async def block_put(
         self,
@@ -47,26 +79,27 @@ class BlockVerbs(Services):
         cid = CID(version, codecs.codec_number(codec), multihash.of(data, multihash.CODES[mhtype])).check_allowed()
         await self._source.put_many([Block(cid, data)], kept=True)
         if pin:
-            await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=True))
+            await threads.run(Pool.WORK, partial(self._store.pins.add, cid, recursive=True))
+            self._pins_changed()
         return cid
 
     async def block_stat(self, cid: CID | str) -> int:
         """A block's size in bytes; it is fetched where it is not here."""
         cid = CID.parse(cid)
-        [size] = await trio.to_thread.run_sync(self._store.sizes, [cid])
+        [size] = await threads.run(Pool.WORK, self._store.sizes, [cid])
         return len(await self.block_get(cid)) if size is None else size
 
     async def block_rm(self, cid: CID | str, *, force: bool = False) -> None:
         """Remove a block from the store. ``LocalError`` where a pin keeps it, ``NotFound`` where it is not there."""
         cid = CID.parse(cid)
-        [there] = await trio.to_thread.run_sync(self._store.has_many, [cid])
+        [there] = await threads.run(Pool.WORK, self._store.has_many, [cid])
         if not there:
             if force:
                 return
             raise NotFound(f"block {cid} is not in the store", cid=cid)
-        if cid.multihash in await trio.to_thread.run_sync(self._pinned):
+        if cid.multihash in await threads.run(Pool.WORK, self._pinned):
             raise LocalError(f"block {cid} is pinned; unpin it first (pin ls names what keeps it)")
-        await trio.to_thread.run_sync(self._store.delete_many, [cid])
+        await threads.run(Pool.WORK, self._store.delete_many, [cid])
 
     async def dag_get(self, path: str | CID) -> Any:
         """A value of the data model; links are ``CID`` objects."""
@@ -91,7 +124,8 @@ class BlockVerbs(Services):
             if pin_roots:
                 for root, problem in found.roots:
                     if not problem:
-                        await trio.to_thread.run_sync(self._store.pins.add, root)
+                        await threads.run(Pool.WORK, self._store.pins.add, root)
+                self._pins_changed()
         return found
 
     async def dag_stat(self, path: str | CID) -> dags.DagStat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,8 +10,11 @@ import trio
 
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.core.cid import CID, RAW, Block
-from ipfs_kit_py.core.errors import ConfigError
+from ipfs_kit_py.core.config import MEND_SECONDS
+from ipfs_kit_py.core.errors import ConfigError, IPFSKitError
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,6 +36,15 @@ class Verified(NamedTuple):
     error: str
 
 
+class Mended(NamedTuple):
+    """What ``mend`` did: blocks checked, the damaged ones with what was wrong, those fetched again and those lost."""
+
+    checked: int
+    damaged: list[tuple[CID, str]]
+    mended: int
+    lost: int
+
+
 class KeepingVerbs(Services):
     """Pins, garbage collection, verification and size."""
 
@@ -44,24 +57,26 @@ class KeepingVerbs(Services):
             else:
                 with self._source.session() as session:
                     await self._source.put_many([Block(cid, await session.get(cid))], kept=True)
-            await trio.to_thread.run_sync(partial(self._store.pins.add, cid, recursive=recursive, name=name))
+            await threads.run(Pool.WORK, partial(self._store.pins.add, cid, recursive=recursive, name=name))
+        self._pins_changed()
         return cid
 
     async def pin_rm(self, path: str | CID) -> CID:
         """Stop keeping. ``NotFound`` where it is not pinned."""
         cid = await self._root(path)
-        await trio.to_thread.run_sync(self._store.pins.rm, cid)
+        await threads.run(Pool.WORK, self._store.pins.rm, cid)
+        self._pins_changed()
         return cid
 
     async def pin_ls(self, *, kind: str = "all") -> list[tuple[CID, str, str]]:
         """CID, type and name of pins: ``recursive``, ``direct``, ``indirect`` (kept by another) or ``all``."""
         if kind not in ("all", "recursive", "direct", "indirect"):
             raise ConfigError(f"pin type {kind!r} is not one of recursive, direct, indirect, all")
-        pins = await trio.to_thread.run_sync(lambda: list(self._store.pins.ls()))
+        pins = await threads.run(Pool.WORK, lambda: list(self._store.pins.ls()))
         rows = [(pin.cid, pin.kind, pin.name) for pin in pins if kind in ("all", pin.kind)]
         if kind in ("all", "indirect"):
             roots = [pin.cid for pin in pins if pin.recursive]
-            rows += await trio.to_thread.run_sync(self._indirect, roots, {pin.cid.multihash for pin in pins})
+            rows += await threads.run(Pool.WORK, self._indirect, roots, {pin.cid.multihash for pin in pins})
         return rows
 
     def _indirect(self, roots: list[CID], pinned: set[bytes]) -> list[tuple[CID, str, str]]:
@@ -70,10 +85,10 @@ class KeepingVerbs(Services):
 
     async def repo_gc(self) -> AsyncGenerator[CID, None]:
         """Remove what no pin keeps, without stopping writers; yields what was removed."""
-        mark = await trio.to_thread.run_sync(self._store.mark)
-        kept = await trio.to_thread.run_sync(self._pinned)
+        mark = await threads.run(Pool.WORK, self._store.mark)
+        kept = await threads.run(Pool.WORK, self._pinned)
         batches = self._store.sweep(kept, mark)
-        while (batch := await trio.to_thread.run_sync(next, batches, None)) is not None:
+        while (batch := await threads.run(Pool.WORK, next, batches, None)) is not None:
             for removed in batch:
                 yield CID(1, RAW, removed)
 
@@ -89,11 +104,37 @@ class KeepingVerbs(Services):
                     break
             return found
 
-        while batch := await trio.to_thread.run_sync(some):
+        while batch := await threads.run(Pool.WORK, some):
             for item in batch:
                 yield item
 
+    async def mend(self, *, seconds: float = MEND_SECONDS) -> Mended:
+        """Hash every block again; remove the damaged ones and fetch them anew, each within ``seconds``."""
+        checked, damaged, mended = 0, list[tuple[CID, str]](), 0
+        async with aclosing(self.repo_verify()) as results:
+            async for result in results:
+                checked += 1
+                if result.error:
+                    damaged.append((result.cid, result.error))
+        if damaged:
+            pinned = await threads.run(Pool.WORK, self._pinned)
+            await threads.run(Pool.WORK, self._store.delete_many, [cid for cid, _problem in damaged])
+            for cid, _problem in damaged:
+                mended += await self._fetched_again(cid, seconds, kept=cid.multihash in pinned)
+        return Mended(checked, damaged, mended, len(damaged) - mended)
+
+    async def _fetched_again(self, cid: CID, seconds: float, *, kept: bool) -> bool:
+        with trio.move_on_after(seconds), self._source.session() as session:
+            try:
+                data = await session.get(cid)
+            except IPFSKitError:
+                return False
+            if kept:
+                await self._source.put_many([Block(cid, data)], kept=True)
+            return True
+        return False
+
     async def repo_stat(self) -> RepoStat:
         """Size of the store."""
-        found = await trio.to_thread.run_sync(self._store.statistics)
+        found = await threads.run(Pool.WORK, self._store.statistics)
         return RepoStat(found.bytes, found.quota, found.blocks, str(self.config.repo or "(memory)"))

@@ -14,6 +14,8 @@ import trio
 from ipfs_kit_py.core.cid import CID, MAX_CID_BYTES
 from ipfs_kit_py.core.config import MESSAGE_READ_SECONDS, MESSAGES_AT_ONCE, MESSAGES_PER_PEER
 from ipfs_kit_py.core.errors import NotFound, ProtocolViolation
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +38,6 @@ class Messages:
         self._handler: MessageHandler | None = None
         self._places = trio.CapacityLimiter(MESSAGES_AT_ONCE)
         self._places_of: dict[PeerID, trio.CapacityLimiter] = {}
-        self._threads = trio.CapacityLimiter(MESSAGES_AT_ONCE)  # not those of the store: handlers may be slow
         network.set_handler(READY, self._serve_ready)
 
     def on_message(self, handler: MessageHandler | None) -> None:
@@ -83,7 +84,7 @@ class Messages:
         if inspect.iscoroutinefunction(handler):
             reply = await handler(peer, data)
         else:
-            reply = await trio.to_thread.run_sync(handler, peer, data, limiter=self._threads)
+            reply = await threads.run(Pool.USER, handler, peer, data)
             if inspect.isawaitable(reply):
                 reply = await reply
         if reply:

@@ -15,30 +15,47 @@ from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
 from ipfs_kit_py.node.peers import PeerVerbs
 from ipfs_kit_py.node.reading import ReadingVerbs
+from ipfs_kit_py.node.tiering import TierVerbs
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipfs_kit_py.bitswap.exchange import Bitswap, BitswapStatistics
+    from ipfs_kit_py.content.miss.origin import OriginStatistics
+    from ipfs_kit_py.content.prefetching import Prefetching
+    from ipfs_kit_py.content.replicas import ReplicaStatistics
     from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.core.cid import CID, PeerID
     from ipfs_kit_py.core.config import NodeConfig
     from ipfs_kit_py.crypto.keys import PrivateKey
     from ipfs_kit_py.net.swarm import Swarm, SwarmStatistics
+    from ipfs_kit_py.node.base import Remote
     from ipfs_kit_py.node.messages import MessageHandler
-    from ipfs_kit_py.storage.base import LocalStore, StoreStatistics
+    from ipfs_kit_py.storage.base import LocalStore, StoreStatistics, TierStatistics
+    from ipfs_kit_py.storage.prefetch import PrefetchStatistics
+    from ipfs_kit_py.storage.threads import ThreadStatistics
 
 
 @dataclass(frozen=True)
 class NodeStatistics:
-    """Counters of every service; ``None`` for those that an offline node has not got."""
+    """Counters of every service; ``None`` for those that a node without network has not got. ``tiers`` are those of
+    this machine, the fastest first; ``sources`` those of missing blocks, peers first, and ``replicas`` the copies at
+    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none. ``threads``: the
+    pools of the loop, which its nodes share."""
 
     store: StoreStatistics
     network: SwarmStatistics | None
     exchange: BitswapStatistics | None
+    tiers: list[TierStatistics]
+    sources: list[OriginStatistics]
+    replicas: list[ReplicaStatistics]
+    prefetch: PrefetchStatistics | None
+    threads: list[ThreadStatistics]
 
 
-class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
+class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs):
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 
     Verbs that need the network raise ``NotRunning`` on an offline node; those that need content that nobody has wait
@@ -55,8 +72,13 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
         *,
         network: Swarm | None,
         exchange: Bitswap | None,
+        remote: Remote | None = None,
+        prefetching: Prefetching | None = None,
     ) -> None:
-        super().__init__(config, key, source, store, nursery, network=network, exchange=exchange)
+        super().__init__(
+            config, key, source, store, nursery, network=network, exchange=exchange, remote=remote,
+            prefetching=prefetching,
+        )  # fmt: skip
         self._messages = None if network is None else Messages(network, self._make_ready)
         self._maker: Callable[[str], Iterable[bytes] | None] | None = None
         self._stop = trio.Event()
@@ -76,11 +98,16 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
 
     async def statistics(self) -> NodeStatistics:
         """Counters of store, network and exchange."""
-        store = await trio.to_thread.run_sync(self._store.statistics)
+        store = await threads.run(Pool.WORK, self._store.statistics)
         return NodeStatistics(
             store,
             None if self._swarm is None else self._swarm.statistics(),
             None if self._exchange is None else self._exchange.statistics(),
+            await threads.run(Pool.WORK, self._store.tiers),
+            [] if self._remote is None else self._remote.misses.statistics(),
+            [] if self._remote is None else await threads.run(Pool.WORK, self._remote.replicas.statistics),
+            None if self._prefetching is None else self._prefetching.statistics(),
+            threads.statistics(),
         )
 
     # --- messages and content on demand -------------------------------------------------------------------------------
@@ -111,15 +138,15 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs):
         await self._need_messages().request_ready(peer, cid)
 
     async def _make_ready(self, cid: CID) -> bool:
-        [there] = await trio.to_thread.run_sync(self._store.has_many, [cid.check_allowed()])
+        [there] = await threads.run(Pool.WORK, self._store.has_many, [cid.check_allowed()])
         if there or self._maker is None:
             return there
         maker = self._maker
-        made = await trio.to_thread.run_sync(_made, maker, cid)
+        made = await threads.run(Pool.USER, _made, maker, cid)
         if made is None:
             return False
         try:
-            blocks = (await trio.to_thread.run_sync(built_as, cid, made)).blocks
+            blocks = (await threads.run(Pool.WORK, built_as, cid, made)).blocks
         except HashMismatch:
             return False
         await self._source.put_many(blocks)

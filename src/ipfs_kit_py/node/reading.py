@@ -6,8 +6,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import trio
-
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.content.get import get_tree
 from ipfs_kit_py.content.source import BlockSource
@@ -16,6 +14,8 @@ from ipfs_kit_py.content.tree import DirEntry, Trees
 from ipfs_kit_py.core.cid import CID, DAG_PB, RAW
 from ipfs_kit_py.core.errors import InvalidBlock, LocalError, NotAFile
 from ipfs_kit_py.node.base import Services
+from ipfs_kit_py.storage import threads
+from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -82,7 +82,7 @@ class ReadingVerbs(Services):
 
     async def get(self, path: str | CID, dest: Path | str, *, progress: Callable[[int], None] | None = None) -> None:
         """Write a file or tree to ``dest``, which it becomes. ``InvalidName`` for names that would leave it."""
-        dest = await trio.to_thread.run_sync(Path(dest).absolute)
+        dest = await threads.run(Pool.WORK, Path(dest).absolute)
         await get_tree(self._trees, self._source, await self._root(path), dest, progress)
 
     async def tar(self, path: str | CID) -> AsyncGenerator[Buffer, None]:

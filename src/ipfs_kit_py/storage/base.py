@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ipfs_kit_py.core.histogram import Histogram
 from ipfs_kit_py.core.interfaces import BlockStore
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ipfs_kit_py.core.cid import CID
+    from ipfs_kit_py.storage.heat_store import HeatBook
     from ipfs_kit_py.storage.pins import Pins
+    from ipfs_kit_py.storage.records import Records
 
 
 class Problem(StrEnum):
@@ -44,7 +47,8 @@ class Mark(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
     """Numbers of a store. Sizes are bytes; ``hits``, ``misses``, ``evicted`` and ``refused`` count blocks of this
-    process since it was opened; ``file_bytes`` is what the files take (0 in memory)."""
+    process since it was opened; ``file_bytes`` is what the files take (0 in memory). ``corrupt`` blocks were found
+    damaged in that time, read or verified, and count as missing."""
 
     kept_blocks: int
     kept_bytes: int
@@ -57,6 +61,7 @@ class StoreStatistics:
     evicted: int
     refused: int
     open_views: int
+    corrupt: int = 0
 
     @property
     def blocks(self) -> int:
@@ -69,12 +74,74 @@ class StoreStatistics:
         return self.kept_bytes + self.fetched_bytes
 
 
+class TierState(StrEnum):
+    """How a local tier is."""
+
+    OPEN = "open"
+    FULL = "full"  # above its high water: what comes pushes others out
+    DAMAGED = "damaged"  # it has found false blocks that were not replaced yet
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatistics:
+    """Numbers of one local tier. ``hits``, ``misses`` and ``evicted`` count blocks, ``served_bytes`` those of hits, of
+    this process since it was opened; ``bytes`` are stored, of at most ``quota``. Percentiles are seconds of one batch
+    that was asked for, ``None`` before the first."""
+
+    name: str
+    state: TierState
+    hits: int
+    misses: int
+    served_bytes: int
+    evicted: int
+    blocks: int
+    bytes: int
+    quota: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+class TierCounter:
+    """Counts what a tier is asked for."""
+
+    def __init__(self) -> None:
+        self.hits = self.misses = self.served_bytes = 0
+        self._seconds = Histogram()
+
+    def add(self, asked: int, misses: int, size: int, seconds: float) -> None:
+        """A batch of ``asked`` blocks: so many were not there, the others have ``size`` bytes."""
+        self.hits += asked - misses
+        self.misses += misses
+        self.served_bytes += size
+        self._seconds.add(seconds)
+
+    def statistics(self, name: str, found: StoreStatistics, state: TierState) -> TierStatistics:
+        """Together with what the store counts."""
+        p50, p90, p99 = (self._seconds.quantile(q) for q in (0.5, 0.9, 0.99))
+        return TierStatistics(
+            name, state, self.hits, self.misses, self.served_bytes, found.evicted, found.blocks, found.bytes,
+            found.quota, p50, p90, p99,
+        )  # fmt: skip
+
+
 class LocalStore(BlockStore, Protocol):
     """A block store of this machine: with pins, collection of garbage, and verification."""
 
     @property
     def pins(self) -> Pins:
         """The pins that are stored beside the blocks."""
+        ...
+
+    @property
+    def records(self) -> Records:
+        """Metadata and other records that are stored beside the blocks."""
+        ...
+
+    @property
+    def heat(self) -> HeatBook:
+        """How warm blocks are; reading them counts by itself."""
         ...
 
     def promote(self, cids: Sequence[CID]) -> None:
@@ -101,3 +168,14 @@ class LocalStore(BlockStore, Protocol):
         ...
 
     def statistics(self) -> StoreStatistics: ...
+
+    def trim(self) -> int:
+        """Evict in the background: above the high water, down to the low one, in small transactions between which
+        others write; and store what is known of heat. Returns the blocks that went. Call it on a worker thread, every
+        few seconds; where there is nothing to do it takes microseconds. ``QuotaExceeded`` on a disk so full that
+        not even deleting works."""
+        ...
+
+    def tiers(self) -> list[TierStatistics]:
+        """Numbers of each local tier, the fastest first."""
+        ...

@@ -1,9 +1,11 @@
 """The two environments of a disk store: opened once per process and folder, shared by all stores on it.
 
-kept/           added and pinned blocks, pins         synced before anything is acknowledged
+format          see ``format``
+kept/           added and pinned blocks, pins, records synced before anything is acknowledged
 fetched/        the cache                              never synced
 fetched.state   see ``unclean``
 holds/          see ``holds``
+leases/         see ``leases_layout``
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ from ipfs_kit_py.core.errors import BackendError, NotRunning, QuotaExceeded, Sto
 from ipfs_kit_py.storage.base import Mark
 from ipfs_kit_py.storage.blocktable import BlockTable, FetchedTable
 from ipfs_kit_py.storage.environment import Environment
+from ipfs_kit_py.storage.format import check_format
+from ipfs_kit_py.storage.heat_store import HeatStore
 from ipfs_kit_py.storage.holds import Holds
+from ipfs_kit_py.storage.leases_guard import LeaseGuard, Stamps
+from ipfs_kit_py.storage.leases_layout import FETCHED, KEPT
+from ipfs_kit_py.storage.leases_layout import FOLDER as LEASES
 from ipfs_kit_py.storage.unclean import Presence, StateFile, locked, sync_folder
 
 if TYPE_CHECKING:
@@ -29,8 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_KEPT_TABLES = ("blocks", "meta", "state", "pins")
-_FETCHED_TABLES = ("blocks", "meta", "state", "order")
+_KEPT_TABLES = ("blocks", "meta", "state", "pins", "records")
+_FETCHED_TABLES = ("blocks", "meta", "state", "order", "heat")
 _WRITEBACK_SECONDS = 40.0  # by then the kernel has written dirty pages on its own (dirty_expire_centisecs and a bit)
 
 _open: dict[Path, Databases] = {}
@@ -95,6 +102,7 @@ class Databases:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(path / "open.lock"):
+                check_format(path)
                 self._presence = Presence(path / "users.lock")
                 try:
                     self._open(map_bytes)
@@ -113,13 +121,22 @@ class Databases:
             )
             shutil.rmtree(fetched)
         self._presence.join()
+        self._stamps = stamps = self._open_stamps(alone)
         kept = self._open_kept(map_bytes)
         try:
-            self.fetched = FetchedTable(self._open_fetched(fetched, alone, map_bytes))
+            cache = self._open_fetched(fetched, alone, map_bytes)
+            self.heat = HeatStore(cache, self.writing_fetched)
+            self.fetched = FetchedTable(cache, LeaseGuard(self.path / LEASES, stamps, FETCHED), self.heat)
         except BaseException:
             kept.close()
             raise
-        self.kept = BlockTable(kept)
+        self.kept = BlockTable(kept, LeaseGuard(self.path / LEASES, stamps, KEPT))
+
+    def _open_stamps(self, alone: bool) -> Stamps:
+        stamps = Stamps(self.path / LEASES)
+        if alone:
+            stamps.forget()
+        return stamps
 
     def _open_kept(self, map_bytes: int) -> Environment:
         """Made whole beside its place and then put there, so that there is never a half-made one."""
@@ -174,11 +191,15 @@ class Databases:
         """Close both; the last process to leave makes the cache clean where that is quick."""
         with locked(self.path / "open.lock"):
             try:
+                self.heat.flush()
                 if self._dirty and self.recent.total() <= STORE_CLEAN_BYTES and self._presence.alone():
                     self._make_clean()
             finally:
                 self.kept.environment.close()
                 self.fetched.environment.close()
+                self.kept.leases.close()
+                self.fetched.leases.close()
+                self._stamps.close()
                 self._presence.leave()
 
     def _make_clean(self) -> None:

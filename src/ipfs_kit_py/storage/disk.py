@@ -16,17 +16,20 @@ from ipfs_kit_py.core.config import (
     DEFAULT_STORAGE_MAX,
     PUT_BATCH_BYTES,
     STORE_FETCHED_SHARE,
+    STORE_HIGH_WATER,
     STORE_KEPT_TXN_BYTES,
+    STORE_LOW_WATER,
     STORE_MAP_BYTES,
     STORE_SCAN_BATCH,
     STORE_STALL_SECONDS,
     SWEEP_BATCH,
 )
-from ipfs_kit_py.core.errors import NotFound, NotRunning, QuotaExceeded, StorageError
-from ipfs_kit_py.storage.base import StoreStatistics
+from ipfs_kit_py.core.errors import BlockLeased, NotFound, NotRunning, QuotaExceeded, StorageError
+from ipfs_kit_py.storage.base import StoreStatistics, TierCounter, TierState
 from ipfs_kit_py.storage.blocktable import BlockTable
 from ipfs_kit_py.storage.databases import Databases, acquire, release
 from ipfs_kit_py.storage.pins import DiskPins
+from ipfs_kit_py.storage.records import DiskRecords
 from ipfs_kit_py.storage.snapshot import Snapshot, View
 from ipfs_kit_py.storage.verify import verify_table
 
@@ -37,8 +40,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ipfs_kit_py.core.cid import CID, Block
-    from ipfs_kit_py.storage.base import Checked, Mark
+    from ipfs_kit_py.storage.base import Checked, Mark, TierStatistics
     from ipfs_kit_py.storage.blocktable import Txn
+    from ipfs_kit_py.storage.heat_store import HeatBook
 
     Row = tuple[bytes, Buffer, int]  # multihash, bytes, their number
 
@@ -72,9 +76,12 @@ class DiskStore:
         self._sync = sync
         self._stall_seconds = stall_seconds
         self._lock = threading.Lock()
-        self._hits = self._misses = self._evicted = self._refused = 0
+        self._evicted = self._refused = 0
+        self._counter = TierCounter()
+        self._heat: HeatBook | None = None
         self._databases: Databases | None = acquire(path, map_bytes or max(STORE_MAP_BYTES, 2 * quota))
         self.pins = DiskPins(lambda: self._use().kept.environment, self._acknowledge)
+        self.records = DiskRecords(lambda: self._use().kept.environment, self._acknowledge)
 
     def _use(self) -> Databases:
         if self._databases is None:
@@ -83,10 +90,6 @@ class DiskStore:
         return self._databases
 
     # --- reading ------------------------------------------------------------------------------------------------------
-
-    def _count(self, hits: int, misses: int) -> None:
-        self._hits += hits
-        self._misses += misses
 
     def get_many(self, cids: Sequence[CID]) -> list[bytes | None]:
         with self.view(cids) as views:
@@ -100,10 +103,10 @@ class DiskStore:
 
     def _sizes(self, keys: Sequence[bytes]) -> list[int | None]:
         with Snapshot(self._use()) as snapshot:
-            return snapshot.find(keys, BlockTable.size)
+            return snapshot.find(keys, BlockTable.whole_size)
 
     def view(self, cids: Sequence[CID]) -> View:
-        return View(self._use(), [cid.multihash for cid in cids], self._count)
+        return View(self._use(), [cid.multihash for cid in cids], self._counter.add, self.heat)
 
     def keys(self) -> Iterator[bytes]:
         """A block that is made a kept one meanwhile may come twice; none is left out."""
@@ -121,6 +124,14 @@ class DiskStore:
         with kept.environment.reading() as txn:
             return [key for key in keys if kept.size(txn, key) is None]
 
+    @property
+    def heat(self) -> HeatBook:
+        return self._heat or self._use().heat
+
+    def use_heat(self, heat: HeatBook) -> None:
+        """Count uses there from now on, as a memory tier does: with those of the tier below."""
+        self._heat = heat
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def put_many(self, blocks: Iterable[Block], *, kept: bool = False) -> None:
@@ -131,10 +142,18 @@ class DiskStore:
             if kept:
                 self._put_kept(list(rows.values()))
             else:
+                self._mend([row for key, row in rows.items() if key in self._use().kept.verified.bad])
                 self._put_fetched([rows[key] for key in self._not_kept(list(rows))])
         except QuotaExceeded:
             self._refused += len(rows)
             raise
+
+    def _mend(self, rows: list[Row]) -> None:
+        """Replace kept blocks that were found to be false."""
+        if rows:
+            kept = self._use().kept
+            self._put_parts(kept, rows, STORE_KEPT_TXN_BYTES, lambda part, txn: kept.put(txn, part))
+            self._acknowledge()
 
     def _put_kept(self, rows: list[Row]) -> None:
         databases = self._use()
@@ -162,7 +181,7 @@ class DiskStore:
 
             def evict(inner: Txn) -> int:
                 excess = wanted + fetched.counts(inner).bytes - self.quota
-                return len(fetched.evict(inner, excess, 0, set(spare)))
+                return len(fetched.evict(inner, excess, set(spare)))
 
             self._evicted += fetched.write(evict, "evicting")
 
@@ -184,7 +203,7 @@ class DiskStore:
             added = sum(size for key, _data, size in part if fetched.size(txn, key) is None)
             excess = fetched.counts(txn).bytes + added + databases.kept.current_counts().bytes - self.quota
             if excess > 0:
-                self._evicted += len(fetched.evict(txn, excess, len(part), {row[0] for row in part}))
+                self._evicted += len(fetched.evict(txn, excess, {row[0] for row in part}))
             return fetched.put(txn, part)
 
         share = max(self.quota // STORE_FETCHED_SHARE, 1)
@@ -200,7 +219,9 @@ class DiskStore:
             for part in _parts(rows, most):
                 need = sum(size for _key, _data, size in part)
                 self._admit(table, need)
-                fresh += table.write(partial(job, part), f"storing {len(part)} blocks of {need} bytes")
+                written = table.write(partial(job, part), f"storing {len(part)} blocks of {need} bytes")
+                table.verified.put(written)
+                fresh += written
         except StorageError:
             self._undo(table, fresh)
             raise
@@ -252,13 +273,20 @@ class DiskStore:
         self._put_kept([_row(cid.multihash, data) for cid, data in zip(cids, found, strict=True) if data is not None])
 
     def delete_many(self, cids: Sequence[CID]) -> int:
+        """``BlockLeased`` naming those that somebody reads in place; the others are deleted."""
         keys = list({cid.multihash for cid in cids})
         gone: set[bytes] = set()
+        left: set[bytes] = set()
         for table in (self._use().kept, self._use().fetched):
             with table.environment.reading() as txn:
                 here = [key for key in keys if table.size(txn, key) is not None]
             if here:
-                gone.update(self._delete(table, here))
+                deleted = self._delete(table, here)
+                gone.update(deleted)
+                left.update(set(here).difference(deleted))
+        stayed = [cid for cid in cids if cid.multihash in left]
+        if leased := tuple(cid for cid, size in zip(stayed, self.sizes(stayed), strict=True) if size is not None):
+            raise BlockLeased(f"{len(leased)} blocks of {self.path} are being read in place; try again later", leased)
         return len(gone)
 
     def _delete(self, table: BlockTable, keys: list[bytes], until: int | None = None) -> list[bytes]:
@@ -287,6 +315,37 @@ class DiskStore:
                     if gone := self._delete(table, garbage[start : start + SWEEP_BATCH], until):
                         yield gone
 
+    def trim(self) -> int:
+        databases = self._use()
+        databases.heat.flush()
+        kept, fetched = databases.kept, databases.fetched
+
+        def taken() -> int:
+            return kept.current_counts().bytes + fetched.current_counts().bytes
+
+        if taken() <= STORE_HIGH_WATER * self.quota:
+            return 0
+        gone = 0
+        part = max(min(self.quota // STORE_FETCHED_SHARE, PUT_BATCH_BYTES), 1)
+        while (excess := taken() - int(STORE_LOW_WATER * self.quota)) > 0:
+            databases.writing_fetched()
+            need = min(excess, part)
+            evicted = len(fetched.write(lambda txn, need=need: fetched.evict(txn, need, revoke=False), "evicting"))  # type: ignore[misc]
+            gone += evicted
+            if not evicted:
+                break  # all that is left is kept, or being read in place
+        self._evicted += gone
+        return gone
+
+    def tiers(self) -> list[TierStatistics]:
+        if self._databases is None:
+            raise NotRunning(f"the block store {self.path} is closed")
+        found = self.statistics()
+        bad = self._databases.kept.verified.bad or self._databases.fetched.verified.bad
+        full = found.bytes > STORE_HIGH_WATER * self.quota
+        state = TierState.DAMAGED if bad else TierState.FULL if full else TierState.OPEN
+        return [self._counter.statistics("disk", found, state)]
+
     def verify(self) -> Iterator[Checked]:
         for table in (self._use().fetched, self._use().kept):
             yield from verify_table(table)
@@ -297,9 +356,10 @@ class DiskStore:
         environments = (databases.kept.environment, databases.fetched.environment)
         return StoreStatistics(
             kept_blocks=kept.blocks, kept_bytes=kept.bytes, fetched_blocks=fetched.blocks, fetched_bytes=fetched.bytes,
-            file_bytes=sum(environment.file_bytes for environment in environments), quota=self.quota, hits=self._hits,
-            misses=self._misses, evicted=self._evicted, refused=self._refused,
+            file_bytes=sum(environment.file_bytes for environment in environments), quota=self.quota,
+            hits=self._counter.hits, misses=self._counter.misses, evicted=self._evicted, refused=self._refused,
             open_views=sum(environment.gate.inside for environment in environments),
+            corrupt=databases.kept.verified.found_bad + databases.fetched.verified.found_bad,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -4,20 +4,25 @@ a repo."""
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.config import MEMORY_ONLY_BYTES, SWEEP_BATCH
+from ipfs_kit_py.core.config import MEMORY_ONLY_BYTES, STORE_HIGH_WATER, SWEEP_BATCH
 from ipfs_kit_py.core.errors import NotFound, NotRunning, QuotaExceeded
-from ipfs_kit_py.storage.base import Checked, Mark, StoreStatistics
+from ipfs_kit_py.storage.arc import AdaptiveReplacement
+from ipfs_kit_py.storage.base import Checked, Mark, StoreStatistics, TierCounter, TierState, TierStatistics
+from ipfs_kit_py.storage.heat_store import MemoryHeat
 from ipfs_kit_py.storage.pins import MemoryPins
+from ipfs_kit_py.storage.records import MemoryRecords
 from ipfs_kit_py.storage.verify import check_block
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
 
     from ipfs_kit_py.core.cid import CID, Block
+    from ipfs_kit_py.storage.arc import PolicyStatistics
+    from ipfs_kit_py.storage.heat_store import HeatBook
 
     Entry = tuple[bytes, int]  # data, number of the batch that put it
 
@@ -25,22 +30,27 @@ if TYPE_CHECKING:
 class MemoryStore:
     """Blocks in memory, at most ``quota`` bytes of them.
 
-    With ``evict`` the fetched blocks used longest ago make room; without it a batch that does not fit raises
-    ``QuotaExceeded``. Kept blocks are never evicted (and end with the process all the same).
+    With ``evict`` fetched blocks make room, which of them ``arc`` decides; without it a batch that does not fit raises
+    ``QuotaExceeded``. Kept blocks are never evicted (and end with the process all the same): what they take is taken
+    off what the policy may fill.
     """
 
     def __init__(self, quota: int = MEMORY_ONLY_BYTES, *, evict: bool = True) -> None:
         self.quota = quota
         self.pins = MemoryPins()
+        self.records = MemoryRecords()
+        self.heat: HeatBook = MemoryHeat()
         self._evict = evict
+        self._counter = TierCounter()
         self._lock = threading.Lock()
         self._kept: dict[bytes, Entry] = {}
-        self._fetched: OrderedDict[bytes, Entry] = OrderedDict()
-        self._bytes = {True: 0, False: 0}
+        self._fetched: dict[bytes, Entry] = {}
+        self._policy = AdaptiveReplacement(quota)  # has the keys of fetched blocks
+        self._kept_bytes = 0
         self._batch = 0
         self._holds: dict[object, int] = {}
         self._closed = False
-        self._hits = self._misses = self._evicted = self._refused = self._views = 0
+        self._evicted = self._refused = self._views = 0
 
     def _check(self) -> None:
         if self._closed:
@@ -51,16 +61,22 @@ class MemoryStore:
         if entry is None:
             entry = self._fetched.get(key)
             if entry is None:
-                self._misses += 1
                 return None
-            self._fetched.move_to_end(key)
-        self._hits += 1
+            self._policy.reuse(key)
         return entry[0]
 
     def get_many(self, cids: Sequence[CID]) -> list[bytes | None]:
+        begun = time.perf_counter()
+        keys = [cid.multihash for cid in cids]
         with self._lock:
             self._check()
-            return [self._find(cid.multihash) for cid in cids]
+            found = [self._find(key) for key in keys]
+            here = [key for key, data in zip(keys, found, strict=True) if data is not None]
+            size = sum([len(data) for data in found if data is not None])
+            self._counter.add(len(keys), len(keys) - len(here), size, time.perf_counter() - begun)
+        if here:
+            self.heat.on_access(here)
+        return found
 
     def has_many(self, cids: Sequence[CID]) -> list[bool]:
         return [size is not None for size in self.sizes(cids)]
@@ -88,57 +104,67 @@ class MemoryStore:
         with self._lock:
             self._check()
             self._batch += 1
-            target = self._kept if kept else self._fetched
-            known = {key: entry for key in fresh if (entry := self._kept.get(key) or self._fetched.get(key))}
-            self._make_room(sum(len(data) for key, data in fresh.items() if key not in known), known)
-            for key, data in fresh.items():
-                if key in known:
-                    self._touch(key, known[key], kept=kept)
-                else:
-                    target[key] = (data, self._batch)
-                    self._bytes[kept] += len(data)
+            known = [key for key in fresh if key in self._kept or key in self._fetched]
+            added = {key: data for key, data in fresh.items() if key not in self._kept and key not in self._fetched}
+            try:
+                self._keep(known, added) if kept else self._cache(known, added)
+            except QuotaExceeded:
+                self._refused += 1
+                raise
 
-    def _touch(self, key: bytes, entry: Entry, *, kept: bool) -> None:
-        """A block that is here already was put again, or is to be kept from now on."""
-        entry = (entry[0], self._batch)
-        if key in self._kept:
-            self._kept[key] = entry
-        elif kept:
+    def _keep(self, known: Sequence[bytes], added: dict[bytes, bytes]) -> None:
+        """Keep blocks that are here and new ones, or none of them."""
+        moving = {key: entry[0] for key in known if (entry := self._fetched.get(key)) is not None}
+        moved = sum(map(len, moving.values()))
+        need = sum(map(len, added.values()))
+        self._admit(need, self._kept_bytes + moved + need)
+        for key in moving:
+            self._policy.remove(key)
             del self._fetched[key]
-            self._kept[key] = entry
-            self._bytes[False] -= len(entry[0])
-            self._bytes[True] += len(entry[0])
-        else:
-            self._fetched[key] = entry
-            self._fetched.move_to_end(key)
+        self._kept_bytes += moved + need
+        for key, data in (moving | added).items():
+            self._kept[key] = (data, self._batch)
+        for key in known:
+            self._kept[key] = (self._kept[key][0], self._batch)
+        self._let_go(self._policy.resize(self.quota - self._kept_bytes))
 
-    def _make_room(self, need: int, spare: Container[bytes]) -> None:
-        used = sum(self._bytes.values())
-        going: list[bytes] = []
-        if self._evict:
-            for key, (data, _batch) in self._fetched.items():
-                if used + need <= self.quota:
-                    break
-                if key not in spare:
-                    going.append(key)
-                    used -= len(data)
-        if used + need > self.quota:
-            self._refused += 1
+    def _cache(self, known: Sequence[bytes], added: dict[bytes, bytes]) -> None:
+        """Store new blocks as fetched ones; those that are here count as put and used now."""
+        again = [key for key in known if key in self._fetched]
+        need = sum(map(len, added.values()))
+        self._admit(need, self._kept_bytes + sum(len(self._fetched[key][0]) for key in again) + need)
+        going = self._policy.add_many([(key, len(data)) for key, data in added.items()], again)
+        for key, data in added.items():
+            self._fetched[key] = (data, self._batch)
+        for key in again:
+            self._policy.reuse(key)
+        for key in known:
+            home = self._fetched if key in self._fetched else self._kept
+            home[key] = (home[key][0], self._batch)
+        self._let_go(going)
+
+    def _admit(self, need: int, staying: int) -> None:
+        """``QuotaExceeded`` where ``need`` more bytes do not fit, ``staying`` of all having to be here then."""
+        most = staying if self._evict else self._kept_bytes + self._policy.used + need
+        if most > self.quota:
             raise QuotaExceeded(
-                f"{need} bytes do not fit into the {self.quota} bytes of memory: {used} are taken by blocks that must "
-                "stay; unpin and collect garbage, or allow more"
+                f"{need} bytes do not fit into the {self.quota} bytes of memory: {most - need} are taken by blocks "
+                "that must stay; unpin and collect garbage, or allow more"
             )
+
+    def _let_go(self, going: Sequence[bytes]) -> None:
+        """The policy has let go of blocks."""
         for key in going:
-            self._drop(key)
+            del self._fetched[key]
         self._evicted += len(going)
 
     def _drop(self, key: bytes) -> bool:
-        kept = key in self._kept
-        entry = self._kept.pop(key, None) or self._fetched.pop(key, None)
-        if entry is None:
-            return False
-        self._bytes[kept] -= len(entry[0])
-        return True
+        entry = self._kept.pop(key, None)
+        if entry is not None:
+            self._kept_bytes -= len(entry[0])
+            self._policy.resize(self.quota - self._kept_bytes)
+            return True
+        return self._fetched.pop(key, None) is not None and self._policy.remove(key)
 
     def delete_many(self, cids: Sequence[CID]) -> int:
         return self.discard(cid.multihash for cid in cids)
@@ -159,14 +185,10 @@ class MemoryStore:
         with self._lock:
             self._check()
             self._batch += 1
-            entries = []
             for cid in cids:
-                entry = self._kept.get(cid.multihash) or self._fetched.get(cid.multihash)
-                if entry is None:
+                if cid.multihash not in self._kept and cid.multihash not in self._fetched:
                     raise NotFound(f"block {cid} is not in the store", cid=cid)
-                entries.append(entry)
-            for cid, entry in zip(cids, entries, strict=True):
-                self._touch(cid.multihash, entry, kept=True)
+            self._keep(list(dict.fromkeys(cid.multihash for cid in cids)), {})
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -190,8 +212,10 @@ class MemoryStore:
             gone = []
             with self._lock:
                 for key in names[start : start + SWEEP_BATCH]:
-                    entry = self._kept.get(key) or self._fetched.get(key)
-                    if entry is not None and entry[1] <= mark.kept and key not in reachable:
+                    entry = self._kept.get(key)
+                    until = mark.fetched if entry is None else mark.kept
+                    entry = entry or self._fetched.get(key)
+                    if entry is not None and entry[1] <= until and key not in reachable:
                         self._drop(key)
                         gone.append(key)
             if gone:
@@ -206,17 +230,37 @@ class MemoryStore:
     def statistics(self) -> StoreStatistics:
         with self._lock:
             return StoreStatistics(
-                kept_blocks=len(self._kept), kept_bytes=self._bytes[True], fetched_blocks=len(self._fetched),
-                fetched_bytes=self._bytes[False], file_bytes=0, quota=self.quota, hits=self._hits,
-                misses=self._misses, evicted=self._evicted, refused=self._refused, open_views=self._views,
+                kept_blocks=len(self._kept), kept_bytes=self._kept_bytes, fetched_blocks=len(self._fetched),
+                fetched_bytes=self._policy.used, file_bytes=0, quota=self.quota,
+                hits=self._counter.hits, misses=self._counter.misses, evicted=self._evicted,
+                refused=self._refused, open_views=self._views,
             )  # fmt: skip
+
+    def use_heat(self, heat: HeatBook) -> None:
+        """Count uses there from now on: with those of the tier below."""
+        self.heat = heat
+
+    def trim(self) -> int:
+        """There is nothing to do: whatever is put makes room by itself."""
+        return 0
+
+    def tiers(self) -> list[TierStatistics]:
+        found = self.statistics()
+        state = TierState.FULL if found.bytes > STORE_HIGH_WATER * self.quota else TierState.OPEN
+        return [self._counter.statistics("memory", found, TierState.CLOSED if self._closed else state)]
+
+    def policy(self) -> PolicyStatistics:
+        """Numbers of what decides which fetched blocks stay."""
+        with self._lock:
+            return self._policy.statistics()
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             self._kept.clear()
             self._fetched.clear()
-            self._bytes = {True: 0, False: 0}
+            self._kept_bytes = 0
+            self._policy = AdaptiveReplacement(self.quota)
 
     def __repr__(self) -> str:
         found = self.statistics()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_kit_py.core.cid import Block
-from ipfs_kit_py.core.config import HOT_BLOCK_BYTES
+from ipfs_kit_py.core.config import HOT_BLOCK_BYTES, HOT_HEAT, HOT_SHARE
 from ipfs_kit_py.core.errors import NotFound, QuotaExceeded
 
 if TYPE_CHECKING:
@@ -14,28 +14,45 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ipfs_kit_py.core.cid import CID
-    from ipfs_kit_py.storage.base import Checked, LocalStore, Mark, StoreStatistics
+    from ipfs_kit_py.storage.base import Checked, LocalStore, Mark, StoreStatistics, TierStatistics
+    from ipfs_kit_py.storage.heat_store import HeatBook
     from ipfs_kit_py.storage.memory import MemoryStore
     from ipfs_kit_py.storage.pins import Pins
+    from ipfs_kit_py.storage.records import Records
+    from ipfs_kit_py.storage.shm import SharedMemoryStore
 
 T = TypeVar("T")
 
+WARM_BLOCKS = 16  # brought to memory at once: 32 MiB at the most
+
 
 class TieredStore:
-    """``memory``, a cache of blocks up to ``hot_bytes`` each, over ``below``, which has them all.
+    """``memory``, a cache of blocks up to ``hot_bytes`` each, and of larger ones that are hot, over ``below``, which
+    has them all.
 
     Where ``below`` has no room for fetched blocks they go to memory alone, so that a full disk does not end a fetch.
     Pins, marks and all else are those of ``below``. Closing closes both.
     """
 
-    def __init__(self, memory: MemoryStore, below: LocalStore, *, hot_bytes: int = HOT_BLOCK_BYTES) -> None:
+    def __init__(
+        self, memory: MemoryStore | SharedMemoryStore, below: LocalStore, *, hot_bytes: int = HOT_BLOCK_BYTES
+    ) -> None:
         self.memory = memory
         self.below = below
+        memory.use_heat(below.heat)
         self._hot_bytes = hot_bytes
 
     @property
     def pins(self) -> Pins:
         return self.below.pins
+
+    @property
+    def records(self) -> Records:
+        return self.below.records
+
+    @property
+    def heat(self) -> HeatBook:
+        return self.below.heat
 
     def _find(
         self,
@@ -57,9 +74,15 @@ class TieredStore:
         return found
 
     def _heat(self, blocks: Iterable[Block]) -> None:
-        hot = [block for block in blocks if memoryview(block.data).nbytes <= self._hot_bytes]
+        hot = [block for block in blocks if self._is_hot(block)]
         if hot:
             self._to_memory(hot)
+
+    def _is_hot(self, block: Block) -> bool:
+        size = memoryview(block.data).nbytes
+        if size <= self._hot_bytes:
+            return True
+        return size <= self.memory.quota // HOT_SHARE and self.heat.heat_of(block.cid.multihash) >= HOT_HEAT
 
     def _to_memory(self, blocks: Sequence[Block]) -> bool:
         try:
@@ -67,6 +90,25 @@ class TieredStore:
         except QuotaExceeded:
             return False
         return True
+
+    def warm(self, cids: Sequence[CID]) -> tuple[int, int]:
+        """Bring blocks of any size from below to memory, until it is full; how many are there then, and their bytes."""
+        for start in range(0, len(cids), WARM_BLOCKS):
+            part = cids[start : start + WARM_BLOCKS]
+            absent = [cid for cid, size in zip(part, self.memory.sizes(part), strict=True) if size is None]
+            found = zip(absent, self.below.get_many(absent), strict=True)
+            if not self._to_memory([Block(cid, data) for cid, data in found if data is not None]):
+                break
+        sizes = [size for size in self.memory.sizes(cids) if size is not None]
+        return len(sizes), sum(sizes)
+
+    def cool(self, cids: Sequence[CID]) -> tuple[int, int]:
+        """Drop blocks from memory that are below too; how many there were, and their bytes."""
+        below = self.below.has_many(cids)
+        both = [cid for cid, there in zip(cids, below, strict=True) if there]
+        sizes = [size for size in self.memory.sizes(both) if size is not None]
+        self.memory.discard(cid.multihash for cid in both)
+        return len(sizes), sum(sizes)
 
     def has_many(self, cids: Sequence[CID]) -> list[bool]:
         return [size is not None for size in self.sizes(cids)]
@@ -89,8 +131,10 @@ class TieredStore:
 
     def delete_many(self, cids: Sequence[CID]) -> int:
         here = {cid.multihash for cid, found in zip(cids, self.has_many(cids), strict=True) if found}
-        self.below.delete_many(cids)
-        self.memory.delete_many(cids)
+        try:
+            self.below.delete_many(cids)
+        finally:  # some may be read in place below; those that are gone there go here too
+            self.memory.delete_many(cids)
         return len(here)
 
     def keys(self) -> Iterator[bytes]:
@@ -123,6 +167,12 @@ class TieredStore:
         """Those of ``below``, with the hits in memory added; ``memory.statistics()`` has the rest."""
         found = self.below.statistics()
         return replace(found, hits=found.hits + self.memory.statistics().hits)
+
+    def trim(self) -> int:
+        return self.below.trim()
+
+    def tiers(self) -> list[TierStatistics]:
+        return [*self.memory.tiers(), *self.below.tiers()]
 
     def close(self) -> None:
         self.memory.close()

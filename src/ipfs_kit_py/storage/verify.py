@@ -29,10 +29,13 @@ def _check(table: BlockTable, txn: Txn, key: bytes) -> Checked | None:
     size = table.size(txn, key)
     if size is None:
         return None  # deleted since it was listed
-    data = table.get(txn, key)
+    data = table.peek(txn, key)
     if data is None:
         return Checked(key, size, Problem.MISSING)
-    problem = Problem.WRONG_SIZE if data.nbytes != size else check_block(key, data)
+    problem = check_block(key, data)
+    table.verified.judge(key, problem)
+    if data.nbytes != size:
+        problem = Problem.WRONG_SIZE
     return Checked(key, size, problem)
 
 

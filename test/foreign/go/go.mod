@@ -1,0 +1,5 @@
+module ipfs-kit-foreign
+
+go 1.26
+
+require github.com/PowerDNS/lmdb-go v1.9.3
