@@ -190,7 +190,7 @@ def test_a_false_block_is_never_served_and_its_tier_is_left_alone() -> None:
             assert await read(source, cids(some)) == contents(some)
             assert all(one.problem is None for one in store.verify())
             assert misses.statistics()[0].lies >= 1
-            assert misses.statistics()[0].state == "open"
+            assert misses.statistics()[0].state == "left alone"
             asked = len(liar.asked)
             await read(source, [block(99).cid for _ in ()])
             liar.blocks[block(50).cid] = honest.blocks[block(50).cid] = bytes(block(50).data)
@@ -208,7 +208,7 @@ def test_a_tier_that_fails_is_left_alone_and_comes_back_by_itself() -> None:
         tier.healthy = False
         async with over(tier, other) as (source, misses):
             assert await read(source, cids(some[:20])) == contents(some[:20])
-            assert misses.statistics()[0].state == "open"
+            assert misses.statistics()[0].state == "left alone"
             assert misses.statistics()[0].failures >= BREAKER_FAILURES
             asked = len(tier.asked)
             await read(source, cids(some[20:40]))
@@ -218,9 +218,9 @@ def test_a_tier_that_fails_is_left_alone_and_comes_back_by_itself() -> None:
             assert tier.checks > checks
             tier.error, tier.healthy = None, True
             await trio.sleep(400)
-            assert misses.statistics()[0].state == "trial"
+            assert misses.statistics()[0].state == "on trial"
             await read(source, cids(some[40:]))
-            assert misses.statistics()[0].state == "closed"
+            assert misses.statistics()[0].state == "ok"
             assert len(tier.asked) > asked
 
     play(scenario)

@@ -143,9 +143,9 @@ class Replicas:
         self._woken.set()
 
     def statistics(self) -> list[ReplicaStatistics]:
-        """For each tier. Reads the store: call it on a worker thread."""
+        """For each tier that takes DAGs. Reads the store: call it on a worker thread."""
         rows = []
-        for name in self._tiers:
+        for name in self.writable:
             safe = pending = failed = 0
             for replica in self._noted(name):
                 safe += replica.safe

@@ -19,9 +19,9 @@ class Chance(Protocol):
 class State(StrEnum):
     """Of a breaker. ``CLOSED``: requests flow. ``OPEN``: none. ``TRIAL``: one at a time, until one has succeeded."""
 
-    CLOSED = "closed"
-    OPEN = "open"
-    TRIAL = "trial"
+    CLOSED = "ok"
+    OPEN = "left alone"
+    TRIAL = "on trial"
 
 
 class Breaker:
