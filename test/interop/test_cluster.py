@@ -293,7 +293,7 @@ def test_a_pin_moves_to_a_peer_that_lives(mortal: Cluster) -> None:
         await until(tier, root, lambda status: not status.safe)
         await together(tier, 2)  # when the cluster itself has noticed that the peer is gone
         after = await tier.pin(root)
-        assert (after.safe, after.replicas) == (True, 2)
+        assert (after.safe, after.replicas) == (True, 2), after
         assert mortal.peers[gone].peer_id not in after.detail
 
     run(mortal, work, replication_min=2)

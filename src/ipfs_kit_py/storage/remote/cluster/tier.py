@@ -125,7 +125,7 @@ class ClusterTier:
         pause = self._poll
         found = await self.status(root)
         with trio.move_on_after(self._wait):
-            while not found.safe and found.state in _PENDING:
+            while not found.safe and found.state in (*_PENDING, _NO_WORD):  # word of a pin takes a moment to all peers
                 await trio.sleep(pause)
                 pause = min(2 * pause, POLL_MAX_SECONDS)
                 found = await self.status(root)
