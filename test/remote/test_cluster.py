@@ -169,8 +169,8 @@ def added(*, trailer: str = "", cid: Any = None) -> Callable[[Request], Awaitabl
 def test_a_dag_is_put_as_an_archive_in_a_form() -> None:
     ok = reply_json({"name": "file", "cid": str(ROOT)})
     answers = {"/version": [VERSION], "/add": [ok], ALLOCATION: [wanted("a", "b")]}
-    script = Script(answers | {PIN: [said(a="unpinned"), said(a="pinned", b="pinning"), said(a="pinned", b="pinned")]},
-                    bodies=True)  # fmt: skip
+    states = [said(a="unpinned"), said(a="pinned"), said(a="pinned", b="pinning"), said(a="pinned", b="pinned")]
+    script = Script(answers | {PIN: states}, bodies=True)
 
     async def work(tier: ClusterTier) -> None:
         status = await tier.put(ROOT, stream(DAG), label="a & b")
