@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ import trio.testing
 
 from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
+from ipfs_kit_py.core.cid import Block
 from ipfs_kit_py.core.config import REPLICA_CHECK_SECONDS, REPLICA_CHECKS, REPLICA_RETRY_MAX_SECONDS
 from ipfs_kit_py.core.errors import BackendError, ConfigError, NotFound, NotSupported
 from ipfs_kit_py.storage.disk import DiskStore
@@ -20,10 +21,11 @@ from test.net.exchanges import block, play
 from test.remote.dags import tree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from ipfs_kit_py.core.cid import CID, Block
+    from ipfs_kit_py.core.cid import CID
+    from ipfs_kit_py.core.interfaces import Exchange
     from ipfs_kit_py.storage.base import LocalStore
 
 
@@ -39,6 +41,7 @@ class KeepingTier:
         self.dags: dict[CID, dict[CID, bytes]] = {}
         self.puts: list[tuple[CID, str]] = []
         self.looks = 0
+        self.seconds = 0.1  # that a put takes
 
     async def get(self, cid: CID) -> bytes:
         raise AssertionError("not in its verbs")
@@ -51,7 +54,7 @@ class KeepingTier:
 
     async def put(self, root: CID, blocks: AsyncIterable[Block], *, label: str = "") -> Status:
         self.puts.append((root, label))
-        await trio.sleep(0.1)
+        await trio.sleep(self.seconds)
         if self.error is not None:
             raise self.error
         self.dags[root] = {cid: bytes(data) async for cid, data in blocks}
@@ -83,11 +86,12 @@ async def replicating(
     of_pins: Sequence[str] = ("tier",),
     told: list[str] | None = None,
     clock: Callable[[], float] = trio.current_time,
+    exchange: Exchange | None = None,
 ) -> AsyncIterator[Replicas]:
     """What looks after ``tiers``, running."""
     async with trio.open_nursery() as nursery:
         made = Replicas(
-            nursery, BlockSource(store, None), store, tiers, of_pins, clock=clock,
+            nursery, BlockSource(store, exchange), store, tiers, of_pins, clock=clock,
             on_stored=lambda tier, _cids: told.append(tier) if told is not None else None,
         )  # fmt: skip
         await nursery.start(made.run)
@@ -251,6 +255,55 @@ def test_one_tier_that_fails_does_not_hold_up_the_other() -> None:
             assert not other.dags
             assert [row.failed for row in replicas.statistics()] == [1, 0, 0]
             assert [row.tier for row in await replicas.of(dag[0].cid)] == ["broken", "good"]
+
+    play(scenario)
+
+
+def test_a_tier_that_takes_for_ever_holds_up_no_other() -> None:
+    async def scenario() -> None:
+        store, slow, quick = MemoryStore(), KeepingTier("slow"), KeepingTier("quick")
+        slow.seconds = 1e9
+        pinned(store)
+        async with replicating(store, slow, quick, of_pins=["slow", "quick"]) as replicas:
+            await trio.sleep(1.0)
+            second = pinned(store, seed=2)
+            replicas.wake()
+            await trio.sleep(1.0)
+            assert len(quick.dags) == 2
+            assert second[0].cid in quick.dags
+            assert len(slow.puts) == 1
+
+    play(scenario)
+
+
+class Waiting:
+    """An exchange with nobody to ask: who asks waits."""
+
+    @contextmanager
+    def session(self) -> Iterator[Waiting]:
+        yield self
+
+    async def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
+        await trio.sleep_forever()
+        yield Block(cids[0], b"")
+
+    def nobody_has(self, cid: CID) -> bool:
+        return True
+
+    async def announce_have(self, blocks: Sequence[Block]) -> None:
+        pass
+
+
+def test_a_pin_that_is_not_whole_holds_up_no_other_while_nobody_has_the_rest() -> None:
+    async def scenario() -> None:
+        store, tier = MemoryStore(), KeepingTier()
+        broken = pinned(store)
+        store.delete_many([broken[-1].cid])
+        whole = pinned(store, seed=2)
+        async with replicating(store, tier, exchange=Waiting()) as replicas:
+            await trio.sleep(2.0)
+            assert list(tier.dags) == [whole[0].cid]
+            assert "not in the store" in (await replicas.of(broken[0].cid))[0].error
 
     play(scenario)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.content.pump import Reading
+from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.config import (
     READ_AHEAD_BYTES,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from trio import TaskStatus
 
-    from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.storage.base import LocalStore
     from ipfs_kit_py.storage.remote.base import RemoteTier, Status
 
@@ -96,7 +96,8 @@ class Replicas:
         self._of_pins = [name for name in self._tiers if name in of_pins]
         self._on_stored = on_stored
         self._clock = clock
-        self._woken = trio.Event()
+        self._here = BlockSource(store, None)
+        self._woken: dict[str, trio.Event] = {}
 
     @property
     def writable(self) -> list[str]:
@@ -106,9 +107,13 @@ class Replicas:
     # --- by hand ------------------------------------------------------------------------------------------------------
 
     async def put(self, name: str, root: CID, *, label: str = "") -> Replica:
-        """Store a DAG at a tier and note it. Raises what the tier raises, ``ConfigError`` for an unknown one."""
+        """Store a DAG at a tier and note it; what is missing here is fetched. Raises what the tier raises,
+        ``ConfigError`` for an unknown one."""
+        return await self._put(self._source, name, root, label)
+
+    async def _put(self, source: BlockSource, name: str, root: CID, label: str) -> Replica:
         tier = self._named(name, "put")
-        async with Reading(self._nursery, self._source, DagWalk(root), READ_AHEAD_BYTES) as blocks:
+        async with Reading(self._nursery, source, DagWalk(root), READ_AHEAD_BYTES) as blocks:
             status = await tier.put(root, blocks, label=label)
         if self._on_stored is not None:
             self._on_stored(name, [root])
@@ -140,7 +145,8 @@ class Replicas:
 
     def wake(self) -> None:
         """Pins have changed: look at once."""
-        self._woken.set()
+        for woken in self._woken.values():
+            woken.set()
 
     def statistics(self) -> list[ReplicaStatistics]:
         """For each tier that takes DAGs. Reads the store: call it on a worker thread."""
@@ -165,24 +171,22 @@ class Replicas:
     # --- by pins ------------------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the tiers at what the pins say until cancelled."""
-        task_status.started()
-        while True:
-            self._woken = trio.Event()
-            waits: list[float] = []
-            async with trio.open_nursery() as nursery:
-                for name in self._of_pins:
-                    nursery.start_soon(self._work, name, waits)
-            with trio.move_on_after(min(waits, default=REPLICA_CHECK_SECONDS)):
-                await self._woken.wait()
+        """Keep the tiers at what the pins say until cancelled; one that takes long holds up no other."""
+        async with trio.open_nursery() as nursery:
+            for name in self._of_pins:
+                nursery.start_soon(self._look_after, name)
+            task_status.started()
 
-    async def _work(self, name: str, waits: list[float]) -> None:
-        """A round of one tier; appends the seconds until the next."""
-        try:
-            waits.append(await self._round(name))
-        except StorageError as error:  # of our own store: a full disk, say
-            logger.error("copies at %s cannot be looked after: %s", name, error)
-            waits.append(REPLICA_RETRY_MAX_SECONDS)
+    async def _look_after(self, name: str) -> None:
+        while True:
+            self._woken[name] = trio.Event()
+            try:
+                seconds = await self._round(name)
+            except StorageError as error:  # of our own store: a full disk, say
+                logger.error("copies at %s cannot be looked after: %s", name, error)
+                seconds = REPLICA_RETRY_MAX_SECONDS
+            with trio.move_on_after(seconds):
+                await self._woken[name].wait()
 
     async def _round(self, name: str) -> float:
         """Do what is due at one tier; returns the seconds until more is."""
@@ -203,13 +207,15 @@ class Replicas:
         return max(0.0, due - self._clock())
 
     async def _bring(self, name: str, root: CID, label: str, known: Replica) -> None:
+        """Put a pinned DAG, or see how it stands. Nobody waits here for a block that is missing: a pin that is not
+        whole is a failure, and tried again."""
         if known.state in ("", FAILED):
-            found = await self.put(name, root, label=label)
+            found = await self._put(self._here, name, root, label)
         else:
             try:
                 found = await self.refresh(name, root)
             except NotFound:  # it lost it
-                found = await self.put(name, root, label=label)
+                found = await self._put(self._here, name, root, label)
         if known.by_pin:
             await self._note(name, root, replace(found, by_pin=True))
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLOSE_TIER_SECONDS = 5.0  # connections are closed at once where the other side listens
 REPLICATE = "replicate"  # the one key of a tier's table that is the node's: whether pins are copied there
 
 
@@ -88,9 +89,7 @@ async def open_node(
     finally:
         if lock is not None:
             lock.close()
-        for tier in tiers:
-            with trio.CancelScope(shield=True):
-                await tier.aclose()
+        await _close(tiers)
         if store is None and local is not None:
             with trio.CancelScope(shield=True):
                 await threads.run(Pool.WORK, local.close)
@@ -204,6 +203,16 @@ def _replicating(config: NodeConfig, tiers: Sequence[RemoteTier]) -> set[str]:
     chosen = [name for name in writable if told.get(name) is True]
     free = [name for name in writable if told.get(name) is None]
     return {*chosen, *free[: max(0, config.role_policy.replication - 1 - len(chosen))]}
+
+
+async def _close(tiers: Sequence[RemoteTier]) -> None:
+    """Close tiers, each within ``CLOSE_TIER_SECONDS``: what keeps one from it keeps nothing else from closing."""
+    for tier in tiers:
+        with trio.move_on_after(CLOSE_TIER_SECONDS, shield=True):
+            try:
+                await tier.aclose()
+            except Exception:  # a plug-in's own
+                logger.exception("tier %s was not closed", tier.name)
 
 
 class _ThisNode:
