@@ -11,7 +11,9 @@ import random
 import resource
 import sys
 import threading
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.errors import LeaseLost, NotRunning, QuotaExceeded
 from ipfs_kit_py.storage.disk import DiskStore
@@ -21,7 +23,11 @@ from ipfs_kit_py.storage.shm import SharedMemoryStore
 from ipfs_kit_py.storage.tiers import TieredStore
 from test.storage.blocks import block, false_block
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MIB = 1 << 20
+WRITERS_QUOTA = 1024 * MIB  # more than ten lives of a writer fill on the fastest disk
 
 
 def tell(text: str) -> None:
@@ -32,13 +38,15 @@ def wait() -> str:
     return sys.stdin.readline().strip()
 
 
-def nursery(path: str) -> None:
+def lives(path: str, life: Callable[[str, int], None]) -> None:
     """For each line, a seed, fork off a writer; tell its process id, and when it has ended."""
     while seed := wait():
         child = os.fork()
         if child == 0:
             try:
-                write_for_ever(path, int(seed))
+                life(path, int(seed))
+            except BaseException:  # noqa: BLE001 - a child that was forked off must not go on as its parent
+                traceback.print_exc()
             finally:
                 os._exit(1)
         tell(f"pid {child}")
@@ -46,10 +54,15 @@ def nursery(path: str) -> None:
         tell("ended")
 
 
+def nursery(path: str) -> None:
+    """``lives`` of ``write_for_ever``."""
+    lives(path, write_for_ever)
+
+
 def write_for_ever(path: str, seed: int) -> None:
     """A write load until killed: kept, fetched, promoted and deleted blocks, and pins. Tells what was acknowledged."""
     rng = random.Random(seed)
-    store = DiskStore(Path(path), quota=64 * MIB)
+    store = DiskStore(Path(path), quota=WRITERS_QUOTA)
     number = seed * 1_000_000
     while True:
         count, size = rng.randint(1, 8), rng.choice((100, 3000, 20_000, 70_000))
@@ -74,17 +87,8 @@ def write_for_ever(path: str, seed: int) -> None:
 
 
 def churn_nursery(path: str) -> None:
-    """As ``nursery``, with ``churn``."""
-    while seed := wait():
-        child = os.fork()
-        if child == 0:
-            try:
-                churn(path, int(seed))
-            finally:
-                os._exit(1)
-        tell(f"pid {child}")
-        os.waitpid(child, 0)
-        tell("ended")
+    """``lives`` of ``churn``."""
+    lives(path, churn)
 
 
 CHURN_QUOTA = 4 * MIB

@@ -12,6 +12,7 @@ import pytest
 
 from ipfs_kit_py.storage.disk import DiskStore
 from test.storage.blocks import block
+from test.storage.children import WRITERS_QUOTA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,11 +63,11 @@ def test_killed_200_times(tmp_path: Path, spawn: Callable[..., Child]) -> None:
         acknowledged = one_life(child, seed, rng.uniform(0, MAX_MILLISECONDS))
         assert acknowledged
         everything += acknowledged
-        with DiskStore(tmp_path, quota=64 << 20) as store:
+        with DiskStore(tmp_path, quota=WRITERS_QUOTA) as store:
             check(store, acknowledged)
             assert not [checked for checked in store.verify() if checked.problem]
         if seed % 10 == 0:  # the quota must not fill: begin with an empty store
-            with DiskStore(tmp_path, quota=64 << 20) as store:
+            with DiskStore(tmp_path, quota=WRITERS_QUOTA) as store:
                 check(store, everything)
                 list(store.sweep(frozenset(), store.mark()))
                 found = store.statistics()
