@@ -374,6 +374,38 @@ LEASE_POLL_SECONDS = 0.0005  # between looks whether it has ended
 SHM_SHARE = 2  # a memory tier in shared memory takes at most one part of so many of the tmpfs that it lies in
 SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, and those freed but not used again
 
+# --- routing ----------------------------------------------------------------------------------------------------------
+KAD_K = 20  # peers of a bucket, and that a lookup ends with; Amino's number
+KAD_ALPHA = 10  # requests of one lookup at once; Amino's number
+KAD_RESILIENCY = 3  # closest peers that have answered before a walk settles on its closest k; Amino's number
+KAD_MESSAGE_BYTES = 4 * MIB  # one message; go-libp2p's number
+KAD_MAX_FIELDS = 4096  # protobuf fields of one level of a message: four times what the other limits need
+KAD_KEY_BYTES = 256  # a key; go refuses multihashes over 80 bytes, names of records have under 60
+KAD_RECORD_BYTES = 16 * KIB  # a value; IPNS records have at most 10 KiB
+KAD_MAX_CLOSER = 64  # closer peers read of one answer; honest ones send 20
+KAD_MAX_PROVIDERS = 512  # providers read of one answer; go sends all that it has
+KAD_MAX_ADDRESSES = 32  # of one peer in a message, as BOOK_MAX_ADDRESSES
+KAD_TABLE_ADDRESSES = 16  # of one peer kept in the routing table or in a lookup, the first told
+KAD_GROUP_IN_TABLE = 3  # peers of one group of IPs (/16, IPv6 /32) in a table; Amino's number (CVE-2020-10937)
+KAD_GROUP_IN_BUCKET = 2  # and in one of its buckets; Amino's number
+KAD_GROUP_IN_LOOKUP = 5  # and among the closest of a lookup: a key is not surrounded from one rented network
+KAD_MAX_BUCKETS = 256  # one per shared bit; k peers and as many replacements each
+KAD_CHECK_SECONDS = 10.0  # a check that is not answered by then has failed
+KAD_CHECKS_AT_ONCE = 8  # checks of a table under way: a thousand old peers are not dialled at once
+KAD_FRESH_SECONDS = 120.0  # a peer heard of within this is not checked because others want its place
+KAD_STALE_SECONDS = 1800.0  # a peer that was not heard of for so long is checked anyway: half of all leave within 2 h
+KAD_RETRY_SECONDS = 60.0  # between checks of peers while everything fails, which means that we are offline
+KAD_OFFLINE_FAILURES = 8  # checks that failed in a row, none answered: it is our network, nobody is evicted
+KAD_REFRESH_SECONDS = 600.0  # between refreshes of a bucket; go's number
+KAD_REFRESH_BITS = 15  # deepest bucket refreshed by a key of its own, as go; deeper ones by looking for ourselves
+KAD_LOOKUP_ASKS = 400  # requests of one lookup at most: ten times what an honest network of millions takes
+KAD_LOOKUP_CANDIDATES = 2000  # peers that one lookup remembers, the closest: about 2 MB
+KAD_LOOKUP_NAMERS = 8  # of one candidate that share the blame when it does not answer
+KAD_LOOKUP_BLAME = 3  # candidates in vain that a namer has for nothing, and two more for each that answered
+KAD_ASK_SECONDS = 10.0  # the longest wait for one peer's answer, dialling included
+KAD_ASK_MIN_SECONDS = 0.5  # the shortest, however fast the others were
+KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips around the earth and a busy peer
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted
