@@ -403,8 +403,9 @@ KAD_LOOKUP_CANDIDATES = 2000  # peers that one lookup remembers, the closest: ab
 KAD_LOOKUP_NAMERS = 8  # of one candidate that share the blame when it does not answer
 KAD_LOOKUP_BLAME = 3  # candidates in vain that a namer has for nothing, and two more for each that answered
 KAD_ASK_SECONDS = 10.0  # the longest wait for one peer's answer, dialling included
-KAD_ASK_MIN_SECONDS = 0.5  # the shortest, however fast the others were
+KAD_ASK_MIN_SECONDS = 1.5  # the shortest, however fast the others were: a new connection takes four round trips
 KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips around the earth and a busy peer
+KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: others may know better
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers

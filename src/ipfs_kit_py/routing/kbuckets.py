@@ -21,12 +21,10 @@ from ipfs_kit_py.core.config import (
     KAD_OFFLINE_FAILURES,
     KAD_RETRY_SECONDS,
     KAD_STALE_SECONDS,
-    KAD_TABLE_ADDRESSES,
-    MAX_ADDRESS_CHARS,
 )
 from ipfs_kit_py.core.errors import InvalidAddress
 from ipfs_kit_py.routing.kad_wire import PeerInfo
-from ipfs_kit_py.routing.kbuckets_groups import Diversity, Groups, groups_of
+from ipfs_kit_py.routing.kbuckets_groups import Diversity, Groups, first_addresses, groups_of
 from ipfs_kit_py.routing.kbuckets_refresh import Refresh, Refresher
 from ipfs_kit_py.routing.keys import KEY_BITS, bucket_of, kad_key
 
@@ -282,7 +280,7 @@ class Table:
     # --- coming and going ---------------------------------------------------------------------------------------------
 
     def _entry(self, peer: PeerID, addresses: Iterable[str], now: float) -> _Entry:
-        told, key = _some(addresses), kad_key(peer.raw)
+        told, key = first_addresses(addresses), kad_key(peer.raw)
         groups = groups_of(told, exempt=self.lan)
         return _Entry(PeerInfo(peer, told), key, bucket_of(self.me_key, key), groups, now)
 
@@ -343,7 +341,7 @@ class Table:
 
     def _update(self, entry: _Entry, addresses: Iterable[str]) -> None:
         """Take new addresses, unless they are in networks that have their share already."""
-        told = _some(addresses)
+        told = first_addresses(addresses)
         if not told or told == entry.info.addresses:
             return
         groups = groups_of(told, exempt=self.lan)
@@ -390,14 +388,3 @@ class Table:
         entry.added = now - known if 0.0 <= known < math.inf else now
         entry.seen = now - KAD_STALE_SECONDS
         return entry
-
-
-def _some(texts: Iterable[str]) -> tuple[str, ...]:
-    """The first addresses, each once, as many as a peer may have here."""
-    found: dict[str, None] = {}
-    for text in texts:
-        if len(found) >= KAD_TABLE_ADDRESSES:
-            break
-        if isinstance(text, str) and 1 < len(text) <= MAX_ADDRESS_CHARS:
-            found[text] = None
-    return tuple(found)

@@ -10,7 +10,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from ipfs_kit_py.core.config import KAD_GROUP_IN_BUCKET, KAD_GROUP_IN_TABLE
+from ipfs_kit_py.core.config import KAD_GROUP_IN_BUCKET, KAD_GROUP_IN_TABLE, KAD_TABLE_ADDRESSES, MAX_ADDRESS_CHARS
 from ipfs_kit_py.core.errors import InvalidAddress
 from ipfs_kit_py.net import addresses
 
@@ -90,3 +90,14 @@ def _less(counts: Counter[_Name], name: _Name) -> None:
     counts[name] -= 1
     if counts[name] <= 0:
         del counts[name]
+
+
+def first_addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    """The first addresses, each once, as many as a peer may have here."""
+    found: dict[str, None] = {}
+    for text in texts:
+        if len(found) >= KAD_TABLE_ADDRESSES:
+            break
+        if isinstance(text, str) and 1 < len(text) <= MAX_ADDRESS_CHARS:
+            found[text] = None
+    return tuple(found)
