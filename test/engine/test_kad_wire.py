@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -76,6 +79,7 @@ MESSAGES = st.builds(
     st.lists(INFOS, max_size=5).map(tuple),
     st.integers(0, 9),
 )
+KUBO = json.loads(Path(__file__).with_name("kad_kubo_bytes.json").read_text())
 ONE = PeerInfo(PeerID(b"\x12\x20" + bytes(32)), ("/ip4/1.2.3.4/tcp/4001",))
 
 
@@ -97,6 +101,24 @@ def test_another_implementation_of_protobuf_reads_the_fields_of_the_spec(message
     if message.record is not None:
         assert (spec.record.key, spec.record.value) == (message.record.key, message.record.value)
     assert decode(spec.SerializeToString()) == message
+
+
+@pytest.mark.parametrize("name", KUBO)
+def test_what_kubo_sends_is_read_and_written_byte_for_byte(name: str) -> None:
+    """Answers of two Kubo 0.43.1 on loopback that knew each other, provided a block and published a name."""
+    raw = bytes.fromhex(KUBO[name])
+    found = decode(raw)
+    assert encode(found) == raw
+    assert found.type is MessageType[name.upper()]
+    if name != "ping":
+        assert [net_addresses.ip_of(info.addresses[0]) for info in found.closer] == [ip_address("127.0.0.1")]
+        assert [info.connection for info in found.closer] == [1]
+    assert len(found.providers) == (name == "get_providers")
+    if name == "get_value":
+        assert found.record is not None
+        assert found.record.key == found.key
+        assert found.record.key.startswith(b"/ipns/")
+        assert found.record.received.startswith("2026-")
 
 
 @given(st.binary(max_size=300))

@@ -17,6 +17,7 @@ from ipfs_kit_py.core.config import (
     KAD_RETRY_SECONDS,
     KAD_STALE_SECONDS,
     KAD_TABLE_ADDRESSES,
+    MAX_ADDRESS_CHARS,
 )
 from ipfs_kit_py.routing.kbuckets import Check, Refresh, Table
 from ipfs_kit_py.routing.kbuckets_groups import groups_of
@@ -255,6 +256,42 @@ def test_whatever_comes_the_counts_agree_and_all_is_bounded(seed: int) -> None:
             counts[group] = counts.get(group, 0) + 1
     assert max(counts.values(), default=0) <= 3
     assert figures.groups == len(counts)
+
+
+def test_a_flood_of_peers_from_everywhere_is_bounded() -> None:
+    found, rng = table(), random.Random(11)
+    fill(found, regulars := [peer_id(rng) for _ in range(100)])
+    kept = [peer for peer in regulars if peer in found]
+    for _ in range(5000):
+        told = [public_address(rng) for _ in range(rng.randrange(1, 4))]
+        found.on_seen(peer_id(rng), [*told, "x" * 9999], 1.0)
+    figures = found.statistics()
+    assert max(figures.buckets) <= 20
+    assert figures.replacements <= 20 * len(figures.buckets)
+    assert len(figures.buckets) <= 16
+    assert all(peer in found for peer in kept)
+    assert all(len(text) <= MAX_ADDRESS_CHARS for info in found.nearest(0, 999) for text in info.addresses)
+    assert len(found.dump(1.0)) == len(found)
+
+
+def test_each_peer_is_due_again_however_often_it_was_seen() -> None:
+    """The time of the next action is kept, not searched for at each event: it must never be too late."""
+    found, rng, now = table(), random.Random(12), 0.0
+    fill(found, [peer_id(rng) for _ in range(60)])
+    everybody = {info.peer for info in found.nearest(0, 999)}
+    checked: set[PeerID] = set()
+    for _ in range(2000):
+        for action in actions(found, now):
+            if isinstance(action, Check):
+                checked.add(action.peer)
+                found.on_checked(action.peer, True, now)
+        deadline = found.deadline()
+        assert deadline is not None
+        assert deadline >= now
+        now = deadline
+        if now > 2 * KAD_STALE_SECONDS:
+            break
+    assert checked == everybody
 
 
 def test_we_are_never_in_our_own_table() -> None:

@@ -21,6 +21,7 @@ from ipfs_kit_py.core.config import (
     KAD_STALE_SECONDS,
     KAD_TABLE_ADDRESSES,
 )
+from ipfs_kit_py.routing import lookup as lookups
 from ipfs_kit_py.routing.kad_wire import PeerInfo
 from ipfs_kit_py.routing.kbuckets import Table
 from ipfs_kit_py.routing.keys import kad_key
@@ -234,6 +235,22 @@ def test_endless_false_trails_end() -> None:
     assert asked <= KAD_LOOKUP_ASKS
     assert len(action.closest) == 20
     assert lookup.statistics().ignored > 0
+
+
+def test_what_a_lookup_remembers_and_asks_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "KAD_LOOKUP_CANDIDATES", 50)
+    monkeypatch.setattr(lookups, "KAD_LOOKUP_ASKS", 30)
+    rng, lookup, asked = random.Random(23), Lookup(0, infos(40, 24), per_group=0), 0
+    while not isinstance(action := lookup.next_action(float(asked)), Done):
+        assert action is not None
+        asked += 1
+        bits = min(12, asked // 2)
+        named = [PeerInfo(near_to(0, bits, rng), (public_address(rng),)) for _ in range(20)]
+        lookup.on_answer(action.peer, named, float(asked))
+        assert lookup.statistics().candidates <= 50
+    assert asked == 30
+    assert not action.complete
+    assert len(action.closest) == 20
 
 
 def test_an_answer_counts_up_to_k_and_no_farther_than_useful() -> None:

@@ -125,7 +125,6 @@ class Table:
         self._update(entry, addresses)
         entry.measured(latency)
         entry.seen, entry.failed = now, False
-        self._next = min(self._next, now)
         return True
 
     def on_failed(self, peer: PeerID, now: float) -> None:
@@ -301,10 +300,11 @@ class Table:
             self._refused += 1
             return False
         raw = entry.info.peer.raw
+        new_region = not self._entries or entry.bucket > self._deepest()
         self._buckets.setdefault(entry.bucket, _Bucket()).entries[raw] = self._entries[raw] = entry
         self._diversity.add(entry.bucket, entry.groups)
         self._added += 1
-        self._next = min(self._next, now)
+        self._next = min(self._next, now if new_region else entry.seen + KAD_STALE_SECONDS)
         return True
 
     def _wait(self, bucket: _Bucket, entry: _Entry) -> None:
@@ -314,10 +314,11 @@ class Table:
             if sum(group in other.groups for other in bucket.spare.values()) >= limit:
                 self._refused += 1
                 return
-        if len(bucket.spare) >= self.k:
+        if not bucket.spare:
+            self._next = min(self._next, entry.seen)
+        elif len(bucket.spare) >= self.k:
             del bucket.spare[next(iter(bucket.spare))]
         bucket.spare[entry.info.peer.raw] = entry
-        self._next = min(self._next, entry.seen)
 
     def _drop(self, entry: _Entry, now: float) -> None:
         """Take a peer out; of those that wait for its place, the one that answers fastest enters."""

@@ -9,7 +9,6 @@ Source: libp2p/specs kad-dht/README.md (peer routing); Baumgart and Mies, *S/Kad
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import attrgetter
@@ -179,11 +178,12 @@ class Lookup:
 
         Who is slow or waits for its namer's credit is kept beside them: others are asked meanwhile.
         """
-        view, groups, bit = _View(path), Counter[str](), 1 << path
+        view, groups, bit = _View(path), dict[str, int](), 1 << path
         for row in self._order:
-            if row.state is State.FAILED or not row.paths & bit or row.shunned:
+            state = row.state
+            if state is State.FAILED or not row.paths & bit or (state is not State.ANSWERED and row.shunned):
                 continue
-            if row.soft <= now if row.state is State.ASKED else row.state is State.HEARD and row.waits:
+            if (state is State.ASKED and row.soft <= now) or (state is State.HEARD and row.waits):
                 view.held.append(row)
             elif self._fits(row, groups):
                 view.near.append(row)
@@ -304,17 +304,19 @@ class Lookup:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def _fits(self, row: Candidate, groups: Counter[str]) -> bool:
+    def _fits(self, row: Candidate, groups: dict[str, int]) -> bool:
         """Whether a network has room for one more; then it is counted."""
-        if self.per_group and row.groups:
-            if any(groups[group] >= self.per_group for group in row.groups):
-                return False
-            groups.update(row.groups)
+        if self.per_group:
+            for group in row.groups:
+                if groups.get(group, 0) >= self.per_group:
+                    return False
+            for group in row.groups:
+                groups[group] = groups.get(group, 0) + 1
         return True
 
     def _spread(self, rows: Iterable[Candidate]) -> Iterator[Candidate]:
         """The rows, few of each network."""
-        groups: Counter[str] = Counter()
+        groups: dict[str, int] = {}
         return (row for row in rows if self._fits(row, groups))
 
     def _closest(self, mask: int) -> list[Candidate]:
