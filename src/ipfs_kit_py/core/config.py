@@ -407,6 +407,39 @@ KAD_ASK_MIN_SECONDS = 1.5  # the shortest, however fast the others were: a new c
 KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips around the earth and a busy peer
 KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: others may know better
 
+# --- discovery --------------------------------------------------------------------------------------------------------
+MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17: the largest mDNS message there may be
+MDNS_MAX_RECORDS = 64  # questions and records of one message; Kubo sends one question or five records
+MDNS_MAX_ADDRESSES = 16  # of one peer in one message; what a host has on one network is fewer than ten
+MDNS_MAX_TEXTS = 64  # strings read of one TXT record
+MDNS_TTL_SECONDS = 120  # of what we announce; RFC 6762 section 10 for records that depend on addresses
+MDNS_TTL_MAX_SECONDS = 3600  # the longest that we believe another's
+MDNS_ANSWER_SECONDS = 1.0  # between two answers of ours on one link, whoever asks: RFC 6762 section 6
+MDNS_ANSWER_DELAY = (0.02, 0.12)  # seconds, by chance, so that not all of a link answer at once: RFC 6762 section 6
+MDNS_ANNOUNCEMENTS = 2  # answers that nobody asked for, when we come to a link: RFC 6762 section 8.3
+MDNS_PER_SOURCE = 10.0  # messages a second of one address that are read; an honest peer sends one
+MDNS_PER_LINK = 100.0  # and of all on a link together: addresses of senders can be made up
+MDNS_BURST = 2.0  # seconds of either that may come at once
+MDNS_MAX_SOURCES = 256  # addresses whose rate is remembered, the last heard
+MDNS_MAX_PEERS = 512  # of one link that are remembered, so that they are reported once
+MDNS_MAX_PEERS_PER_SOURCE = 8  # that one address may tell of at a time: a host with several nodes
+MDNS_COLLECT_SECONDS = 3.0  # how long a round of asking waits for answers
+MDNS_WATCH_SECONDS = 10.0  # between looks whether the host has other links
+MDNS_MAX_LINKS = 16  # networks of a host that are served
+DISCOVERY_PARALLEL = 4  # layers that look for peers at once
+DISCOVERY_PENDING = 256  # peers found that wait for a connection; the oldest goes when there are more
+DISCOVERY_DIALS = 8  # connections to found peers that are tried at once
+DISCOVERY_RETRY_SECONDS = 300.0  # before a peer that was found is dialled once more
+DISCOVERY_REMEMBERED = 4096  # peers whose last dial is remembered
+DISCOVERY_MAX_ADDRESSES = 32  # of one found peer, as BOOK_MAX_ADDRESSES
+DISCOVERY_ROUND_SECONDS = 120.0  # a round that takes longer has failed
+DISCOVERY_SLOWEST_SECONDS = 3600.0  # a layer that finds nothing still looks so often
+DISCOVERY_FASTEST = 0.5  # of the role's interval, for a layer that finds peers
+BOOTSTRAP_MAX_PEERS = 64  # that one list of bootstrap peers with its names leads to
+DNSADDR_DEPTH = 8  # names below names
+DNSADDR_MAX_LOOKUPS = 32  # of one round: records of others decide which
+DNSADDR_MAX_RECORDS = 256  # read of one answer
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted
