@@ -205,6 +205,15 @@ def test_each_bucket_is_refreshed_by_a_key_in_it_and_ourselves_first() -> None:
     assert {row.bucket for row in rows} - {row.bucket for row in again} == {rows[1].bucket}
 
 
+def test_a_deeper_bucket_than_before_is_refreshed_at_once() -> None:
+    found = table()
+    fill(found, in_bucket(0, 2))
+    assert [row.bucket for row in actions(found, 0.0) if isinstance(row, Refresh)][1:] == [0]
+    fill(found, in_bucket(3, 1), now=10.0)
+    assert found.deadline() == pytest.approx(10.0)
+    assert [row.bucket for row in actions(found, 10.0) if isinstance(row, Refresh)] == [1, 2, 3]
+
+
 def test_a_table_survives_a_run_and_is_checked_after_it() -> None:
     found, rng = table(), random.Random(9)
     fill(found, [peer_id(rng) for _ in range(100)], now=1000.0)

@@ -264,16 +264,24 @@ def test_an_answer_counts_up_to_k_and_no_farther_than_useful() -> None:
     assert lookup.statistics().candidates == 20 + 20
     assert lookup.statistics().ignored == KAD_MAX_CLOSER - 20
 
-    near = Lookup(0, [PeerInfo(near_to(0, 8, rng)) for _ in range(21)], per_group=0)
-    rows = asks(near, 0.0)
-    while len(rows) < 20:
-        near.on_answer(rows[-1].peer, (), 0.1)
-        rows += asks(near, 0.1)
-    for row in rows:
-        near.on_answer(row.peer, many if row is rows[18] else (), 0.1)
-    far = [info for info in many if kad_key(info.peer.raw) >> 248]
-    near.on_answer(rows[18].peer, far, 0.1)
-    assert isinstance(near.next_action(0.2), Done)
+
+def test_who_is_farther_than_k_that_have_answered_is_of_no_use() -> None:
+    rng, seeds = random.Random(25), sorted(infos(5, 26), key=lambda info: kad_key(info.peer.raw))
+    lookup = Lookup(0, seeds, k=4, per_group=0)
+    assert [row.peer for row in asks(lookup, 0.0)] == [info.peer for info in seeds[:4]]
+    lookup.on_timeout(1.0)  # one is slow, and the fifth asked in its place
+    for info in seeds[1:4]:
+        lookup.on_answer(info.peer, (), 1.0)
+    assert [row.peer for row in asks(lookup, 1.0)] == [seeds[4].peer]
+    lookup.on_answer(seeds[4].peer, (), 1.1)
+    assert lookup.next_action(1.1) is None  # the slow one is closer than them all
+    last = kad_key(seeds[4].peer.raw)
+    others = [info for info in infos(60, 27) if kad_key(info.peer.raw) > last][:3]
+    better = PeerInfo(near_to(0, 10, rng))
+    lookup.on_answer(seeds[0].peer, [*others, better], 1.2)
+    assert lookup.statistics().candidates == 6
+    assert lookup.statistics().ignored == 3
+    assert [row.peer for row in asks(lookup, 1.2)] == [better.peer]
 
 
 # --- who is believed --------------------------------------------------------------------------------------------------
