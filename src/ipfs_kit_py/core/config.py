@@ -410,6 +410,7 @@ KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: ot
 # --- discovery --------------------------------------------------------------------------------------------------------
 MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17: the largest mDNS message there may be
 MDNS_MAX_RECORDS = 64  # questions and records of one message; Kubo sends one question or five records
+MDNS_MAX_JUMPS = 16  # of one compressed name: each may point further back only
 MDNS_MAX_ADDRESSES = 16  # of one peer in one message; what a host has on one network is fewer than ten
 MDNS_MAX_TEXTS = 64  # strings read of one TXT record
 MDNS_TTL_SECONDS = 120  # of what we announce; RFC 6762 section 10 for records that depend on addresses

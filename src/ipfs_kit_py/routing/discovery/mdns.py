@@ -233,7 +233,7 @@ class Mdns:
 
     def _on_link(self, texts: Iterable[str]) -> list[str]:
         """Those addresses that this link leads to. Through a relay they lead elsewhere."""
-        found = {}
+        found: dict[str, None] = {}
         for text in texts:
             address = addresses.parse(text)
             ip = address.ip

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.config import MDNS_MAX_RECORDS, MDNS_MAX_TEXTS, MDNS_PACKET_BYTES
+from ipfs_kit_py.core.config import MDNS_MAX_JUMPS, MDNS_MAX_RECORDS, MDNS_MAX_TEXTS, MDNS_PACKET_BYTES
 from ipfs_kit_py.core.errors import ProtocolViolation
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _read_record(data: bytes, at: int, pointers: dict[Name, int], texts: dict[Na
     name, at = _read_name(data, at)
     kind, group, ttl, size = _RECORD.unpack_from(data, at)
     at += _RECORD.size
-    end = at + size
+    end: int = at + size
     if end > len(data):
         raise IndexError
     if group & _CLASS_BITS != _IN:
@@ -145,15 +145,16 @@ def _read_texts(data: bytes, into: list[bytes]) -> None:
 def _read_name(data: bytes, at: int) -> tuple[Name, int]:
     """A name in lower case and where it ends. Compression may only point backwards, so it cannot turn in circles."""
     labels: list[bytes] = []
-    size, after, before = 0, -1, at
+    size, after, before, jumps = 0, -1, at, 0
     while True:
         length = data[at]
         if length >= 0xC0:
             target = (length & 0x3F) << 8 | data[at + 1]
             if after < 0:
                 after = at + 2
-            if target >= before:
-                raise ProtocolViolation("a name in mDNS that points forwards")
+            jumps += 1
+            if target >= before or jumps > MDNS_MAX_JUMPS:
+                raise ProtocolViolation("a name in mDNS that points forwards, or too often")
             at = before = target
             continue
         if length > 63:
