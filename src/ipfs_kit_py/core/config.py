@@ -405,7 +405,21 @@ KAD_LOOKUP_BLAME = 3  # candidates in vain that a namer has for nothing, and two
 KAD_ASK_SECONDS = 10.0  # the longest wait for one peer's answer, dialling included
 KAD_ASK_MIN_SECONDS = 1.5  # the shortest, however fast the others were: a new connection takes four round trips
 KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips around the earth and a busy peer
+KAD_PATIENCE = 3.0  # times the usual wait that a lookup which has k answers gives slower peers: a third faster at 95 %
 KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: others may know better
+
+# --- names ------------------------------------------------------------------------------------------------------------
+IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number
+IPNS_VALUE_BYTES = 2 * KIB  # of a path that we publish twice in one record, V1 and V2, beside keys and signatures
+IPNS_LIFETIME_SECONDS = 48 * 3600.0  # what a record is valid for; as long as the DHT keeps it
+IPNS_REPUBLISH_SECONDS = 4 * 3600.0  # between publications of our names; Kubo's number
+IPNS_RETRY_SECONDS = 300.0  # before one that failed is tried again
+IPNS_TTL_SECONDS = 300.0  # how long others may take it from their caches; Kubo's number
+IPNS_MAX_TTL_SECONDS = 7 * 86400.0  # the longest that we believe another's
+IPNS_MAX_DEPTH = 32  # names that lead to names; Kubo's number
+IPNS_CACHE_NAMES = 1024  # resolved names kept, the last used; a record has at most 10 KiB
+KEYSTORE_MAX_KEYS = 1024  # in one keystore, each republished every 4 h
+KEYSTORE_NAME_CHARS = 128  # of a key's name, which is a file's name when encoded
 
 # --- discovery --------------------------------------------------------------------------------------------------------
 MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17: the largest mDNS message there may be

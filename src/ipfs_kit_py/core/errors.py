@@ -6,6 +6,7 @@
     │   ├── InvalidAddress         also a ValueError
     │   ├── InvalidBlock           also a ValueError: bytes that are no valid block of their codec
     │   ├── InvalidName            also a ValueError: a name that no directory entry may have
+    │   ├── InvalidRecord          also a ValueError: a record of a name or key that may not be used
     │   ├── NotAFile               a directory, link or value where a file was expected
     │   ├── ConfigError
     │   ├── NotRunning
@@ -53,6 +54,10 @@ class InvalidBlock(LocalError, ValueError):
 
 class InvalidName(LocalError, ValueError):
     """A name that no directory entry may have, or that its directory has already."""
+
+
+class InvalidRecord(LocalError, ValueError):
+    """A record of a name or key that may not be used: malformed, forged, expired or too large."""
 
 
 class NotAFile(LocalError):
