@@ -79,6 +79,8 @@ def other_side() -> Iterator[list[str]]:
         sh(*inside, "ip", "link", "set", "lo", "up")
         sh(*inside, "ip", "addr", "add", f"{THEIRS}/24", "dev", "theirs")
         sh(*inside, "ip", "link", "set", "theirs", "up")
+        # as on any LAN: js-libp2p sends where the route for all others leads
+        sh(*inside, "ip", "route", "add", "default", "via", OURS)
         yield inside
     finally:
         holder.communicate()

@@ -90,6 +90,7 @@ class Mdns:
         self._rng = rng
         self._name: wire.Name = ("".join(rng.choices(_LETTERS, k=_LABEL)).encode(), *wire.SERVICE)
         self._texts: tuple[bytes, ...] = ()
+        self._port = 0
         self._ask = False
         self._answer_at: float | None = None
         self._meta_at: float | None = None
@@ -105,12 +106,15 @@ class Mdns:
 
     def set_addresses(self, texts: Iterable[str], now: float) -> None:
         """Where this node listens. Those on the link are announced when they change; without any it stays silent."""
-        found = [f"{text}/p2p/{self._me}".encode() for text in self._on_link(texts)]
+        here = self._on_link(texts)
+        found = [f"{text}/p2p/{self._me}".encode() for text in here]
         mine = tuple(_PREFIX + text for text in found if len(_PREFIX + text) <= wire.TEXT_BYTES)
         if mine and mine != self._texts:
             self._announce = MDNS_ANNOUNCEMENTS
             self._plan_answer(now)
         self._texts = mine
+        ports = (value for text in here for kind, value in addresses.parse(text).parts if kind in ("tcp", "udp"))
+        self._port = int(next(ports, "0"))
 
     def ask(self) -> None:
         """Ask the link for peers with the next datagrams."""
@@ -126,7 +130,7 @@ class Mdns:
         if self._answer_at is not None and now >= self._answer_at:
             self._answer_at = None
             if self._texts:
-                out.append(wire.encode_answer(self._name, self._texts, MDNS_TTL_SECONDS))
+                out.append(self._encoded(MDNS_TTL_SECONDS))
                 self._answered = now
                 self._bump(answers=1)
                 self._announce = max(0, self._announce - 1)
@@ -140,13 +144,16 @@ class Mdns:
 
     def farewell(self) -> list[bytes]:
         """What to send at the end: that nobody need remember us."""
-        return [wire.encode_answer(self._name, self._texts, 0)] if self._texts else []
+        return [self._encoded(0)] if self._texts else []
 
     def deadline(self) -> float | None:
         """When ``take_datagrams`` has something next; ``None`` while nothing is planned. Seconds, as ``now``."""
         if self._ask:
             return float("-inf")
         return min((at for at in (self._answer_at, self._meta_at) if at is not None), default=None)
+
+    def _encoded(self, ttl: int) -> bytes:
+        return wire.encode_answer(self._name, self._texts, ttl, ip=self.interface.ip.packed, port=self._port)
 
     # --- what we hear -------------------------------------------------------------------------------------------------
 

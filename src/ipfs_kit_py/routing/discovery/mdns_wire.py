@@ -20,7 +20,7 @@ Name = tuple[bytes, ...]
 SERVICE: Name = (b"_p2p", b"_udp", b"local")
 META: Name = (b"_services", b"_dns-sd", b"_udp", b"local")
 TEXT_BYTES = 255  # of one string of a TXT record
-_PTR, _TXT, _ANY = 12, 16, 255
+_A, _PTR, _TXT, _SRV, _ANY = 1, 12, 16, 33, 255
 _IN, _CLASS_BITS = 1, 0x7FFF  # the top bit asks for unicast in questions and flushes caches in answers
 _RESPONSE, _AUTHORITATIVE, _OPCODE_AND_RCODE = 0x8000, 0x0400, 0x780F
 _NAME_BYTES = 255
@@ -59,18 +59,22 @@ def encode_query() -> bytes:
     return _HEADER.pack(0, 0, 1, 0, 0, 0) + _wire_name(SERVICE) + _QUESTION.pack(_PTR, _IN)
 
 
-def encode_answer(instance: Name, texts: Sequence[bytes], ttl: int) -> bytes:
+def encode_answer(instance: Name, texts: Sequence[bytes], ttl: int, *, ip: bytes, port: int) -> bytes:
     """One peer: the pointer to its name, and one TXT record with all of ``texts`` of up to 255 bytes each.
 
-    One record, since go's reader keeps the last record of a name alone.
+    One record, since go's reader keeps the last record of a name alone. It also passes over peers without an address
+    record, so the host's 4 bytes of ``ip`` and a ``port`` go along (RFC 6763 section 12.1), which the spec allows.
     """
-    pointed = _wire_name(instance)
+    pointed, host = _wire_name(instance), _wire_name((instance[0], b"local"))
     strings = b"".join(bytes([len(text)]) + text for text in texts)
-    return b"".join((
-        _HEADER.pack(0, _RESPONSE | _AUTHORITATIVE, 0, 1, 0, 1),
-        _wire_name(SERVICE), _RECORD.pack(_PTR, _IN, ttl, len(pointed)), pointed,
-        pointed, _RECORD.pack(_TXT, _IN, ttl, len(strings)), strings,
-    ))  # fmt: skip
+    rows = (
+        (_wire_name(SERVICE), _PTR, pointed),
+        (pointed, _TXT, strings),
+        (pointed, _SRV, struct.pack("!3H", 0, 0, port) + host),
+        (host, _A, ip),
+    )
+    records = (name + _RECORD.pack(kind, _IN, ttl, len(data)) + data for name, kind, data in rows)
+    return _HEADER.pack(0, _RESPONSE | _AUTHORITATIVE, 0, 1, 0, 3) + b"".join(records)
 
 
 def encode_meta_answer(ttl: int) -> bytes:
