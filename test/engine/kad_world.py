@@ -120,4 +120,4 @@ class World:
                 lookup.on_timeout(now)
 
     def seeds(self, me: Peer, target: int) -> list[PeerInfo]:
-        return me.table.nearest(target, 20)
+        return me.table.nearest(target, 40)  # more than k: where some are dead, all others may name the same 20

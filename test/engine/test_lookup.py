@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from functools import cache
 from statistics import mean
@@ -18,6 +19,7 @@ from ipfs_kit_py.core.config import (
     KAD_LOOKUP_CANDIDATES,
     KAD_MAX_CLOSER,
     KAD_NAMER_ADDRESSES,
+    KAD_PATIENCE,
     KAD_STALE_SECONDS,
     KAD_TABLE_ADDRESSES,
 )
@@ -39,11 +41,12 @@ def world(kind: str = "honest", share: float = 0.0) -> World:
     return found
 
 
-def walk(found: World, seed: int, **options: int) -> tuple[Run, Peer, int]:
+def walk(found: World, seed: int, *, paths: int = 1, patience: float = math.inf) -> tuple[Run, Peer, int]:
     """One lookup of a random peer for a random target; all that is random hangs on the seed."""
     rng = random.Random(seed)
     me, target = rng.choice(found.honest()), rng.getrandbits(256)
-    lookup = Lookup(target, found.seeds(me, target), me=me.info.peer, latency=me.table.latency, **options)
+    seeds, quick = found.seeds(me, target), me.table.latency
+    lookup = Lookup(target, seeds, me=me.info.peer, latency=quick, paths=paths, patience=patience)
     return found.run(lookup, target), me, target
 
 
@@ -94,11 +97,11 @@ def test_messages_and_hops_are_few() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_peers_that_died_just_now_cost_little(share: float) -> None:
-    """Each table still names the dead among its 20, so that no answer can hold all of the 20 who live."""
+    """Each table still names the dead among its 20."""
     found = world("dead", share)
     rows = [walk(found, seed) for seed in range(25)]
-    assert mean(right(found, *row) for row in rows) >= 20 * (1 - share / 3)
-    assert min(right(found, *row) for row in rows) >= 20 * (1 - share) - 2
+    assert mean(right(found, *row) for row in rows) >= 19.5
+    assert min(right(found, *row) for row in rows) >= 18
     assert mean(run.messages for run, _me, _target in rows) <= 35 / (1 - share)
     for run, _me, _target in rows:
         assert all(found.peers[info.peer].kind != "dead" for info in run.done.closest)
@@ -123,6 +126,19 @@ def test_liars_who_name_peers_that_do_not_exist_are_found_out(share: float, most
     assert right(found, run, me, target) >= 19
     assert all(info.peer in found.peers for info in run.done.closest)
     assert run.messages <= most
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_a_lookup_need_not_wait_for_the_slowest(share: float) -> None:
+    found = world("dead", share)
+    exact = [walk(found, seed) for seed in range(25)]
+    usual = [walk(found, seed, patience=KAD_PATIENCE) for seed in range(25)]
+    assert mean(run.seconds for run, _me, _target in usual) <= 0.85 * mean(run.seconds for run, _me, _target in exact)
+    assert mean(right(found, *row) for row in usual) >= 18.5
+    for run, _me, _target in usual:
+        assert run.done.complete
+        assert len(run.done.closest) == 20
+        assert all(found.peers[info.peer].kind != "dead" for info in run.done.closest)
 
 
 def test_disjoint_paths_find_the_same_with_more_messages() -> None:
@@ -190,7 +206,8 @@ def test_a_key_is_not_surrounded_from_few_networks(networks: int) -> None:
     true = found.closest(target, 20)
     sybils = surround(found, target, networks=networks)
     me = found.honest()[0]
-    closest = [info.peer for info in found.run(Lookup(target, found.seeds(me, target)), target).done.closest]
+    lookup = Lookup(target, found.seeds(me, target), patience=math.inf)
+    closest = [info.peer for info in found.run(lookup, target).done.closest]
     room = 20 - networks * KAD_GROUP_IN_LOOKUP
     assert len([peer for peer in closest if peer in sybils]) <= networks * KAD_GROUP_IN_LOOKUP
     assert set(true[: room - 1]) <= set(closest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import insort
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from ipfs_kit_py.core.config import (
     KAD_LOOKUP_ASKS,
     KAD_LOOKUP_CANDIDATES,
     KAD_MAX_CLOSER,
+    KAD_PATIENCE,
     KAD_RESILIENCY,
 )
 from ipfs_kit_py.routing.keys import KEY_BITS, kad_key
@@ -87,16 +88,26 @@ class _View:
     near: list[Candidate] = field(default_factory=list)
     held: list[Candidate] = field(default_factory=list)
 
-    def unsettled(self, more: bool) -> bool:
-        """Whether an answer is waited for, or (``more``) somebody is yet to be asked."""
-        rows = chain(self.near, self.held)
-        return any(row.state is State.ASKED or (more and row.state is State.HEARD) for row in rows)
+    def unsettled(self, more: bool, k: int, now: float) -> bool:
+        """Whether an answer is waited for, or (``more``) somebody is yet to be asked.
+
+        Where ``k`` have answered, those who are much slower than the others are not waited for to their very end.
+        """
+        wanted = (State.ASKED, State.HEARD) if more else (State.ASKED,)
+        if any(row.state in wanted for row in self.near):
+            return True
+        enough = len(self.near) >= k
+        return any(row.state in wanted and not (enough and row.late(now)) for row in self.held)
 
 
 class Lookup:
-    """``paths``: disjoint ones (S/Kademlia). ``latency`` gives seconds of known peers (``Table.latency``): the faster
-    of equally useful ones go first. ``me`` is never asked. ``per_group``: of one IP group among the closest, 0 for any
-    number; loopback and private addresses do not count."""
+    """``seeds``: best twice ``k`` of them, since all peers near the key may name the same ``k``, dead ones among them.
+
+    ``paths``: disjoint ones (S/Kademlia). ``latency`` gives seconds of known peers (``Table.latency``): the faster of
+    equally useful ones go first. ``me`` is never asked. ``per_group``: of one IP group among the closest, 0 for any
+    number; loopback and private addresses do not count. ``patience``: where ``k`` have answered, how many times the
+    usual wait a slower one that is closer may take; ``math.inf`` waits for each to its very end.
+    """
 
     def __init__(
         self,
@@ -110,7 +121,9 @@ class Lookup:
         me: PeerID | None = None,
         latency: Callable[[PeerID], float | None] | None = None,
         per_group: int = KAD_GROUP_IN_LOOKUP,
+        patience: float = KAD_PATIENCE,
     ) -> None:
+        self.patience = patience
         self.target, self.k, self.resiliency, self.per_group = target, k, resiliency, per_group
         self.paths = max(1, paths)
         self.alpha = max(1, alpha // self.paths)  # of each path
@@ -150,15 +163,15 @@ class Lookup:
                 found = self._choose(view, now)
                 if found is not None:
                     return self._ask(found, view.path, now)
-        if self._flying and any(view.unsettled(more) for view in views):
+        if self._flying and any(view.unsettled(more, self.k, now) for view in views):
             return None
-        return self._finish(complete=not any(view.unsettled(True) for view in views))
+        return self._finish(complete=not any(view.unsettled(True, self.k, now) for view in views))
 
     def deadline(self) -> float | None:
         """When to call ``on_timeout``: a peer has had its time, or others may be asked in its place."""
         if self._done is not None or not self._flying:
             return None
-        return min(row.soft if row.soft > self._last else row.until for row in self._flying.values())
+        return min(row.next_time(self._last) for row in self._flying.values())
 
     def on_timeout(self, now: float) -> None:
         """Peers whose time is over have failed."""
@@ -199,7 +212,10 @@ class Lookup:
         settled = all(row.state is State.ANSWERED for row in view.near[: self.resiliency])
         room = self.k if settled else self.alpha
         mine = [row for row in self._flying.values() if row.path == view.path]
-        if len(mine) >= _STALLED_FACTOR * self.alpha or sum(row.soft > now for row in mine) >= room:
+        if (
+            len(mine) >= _STALLED_FACTOR * self.alpha
+            or sum(row.state is State.ASKED and row.path == view.path for row in view.near) >= room
+        ):
             return None
         if settled or self._latency is None:
             return heard[0]
@@ -216,7 +232,7 @@ class Lookup:
             self._began = now
         self._last = max(self._last, now)
         soft, hard = self._pace.waits(row.latency)
-        row.ask(path, now, now + soft, now + hard)
+        row.ask(path, now, now + soft, now + hard, self.patience)
         self._flying[row.info.peer.raw] = row
         self._asked += 1
         return Ask(row.info, hard)
@@ -319,15 +335,14 @@ class Lookup:
         groups: dict[str, int] = {}
         return (row for row in rows if self._fits(row, groups))
 
-    def _closest(self, mask: int) -> list[Candidate]:
+    def _closest(self, mask: int, complete: bool) -> list[Candidate]:
         fit = (row for row in self._order if row.paths & mask and row.state is not State.FAILED and not row.shunned)
-        return list(islice(self._spread(row for row in fit if row.confirmed), self.k))
+        sure = (row for row in fit if row.state is State.ANSWERED or (row.confirmed and not complete))
+        return list(islice(self._spread(sure), self.k))
 
     def _finish(self, *, complete: bool) -> Done:
-        closest = self._closest((1 << self.paths) - 1)
-        if complete:
-            closest = [row for row in closest if row.state is State.ANSWERED]
-        by_path = [self._closest(1 << path) for path in range(self.paths)] if self.paths > 1 else []
+        closest = self._closest((1 << self.paths) - 1, complete)
+        by_path = [self._closest(1 << path, complete) for path in range(self.paths)] if self.paths > 1 else []
         self._done = Done(
             tuple(row.info for row in closest),
             complete,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 from ipfs_kit_py.core.config import (
@@ -47,6 +48,7 @@ class Candidate:
         "open",
         "path",
         "paths",
+        "patience",
         "retried",
         "soft",
         "state",
@@ -62,7 +64,7 @@ class Candidate:
         self.namers: list[Candidate] = []
         self.told: list[tuple[str, ...]] = [info.addresses[:KAD_NAMER_ADDRESSES]]
         self.groups: Groups = groups_of(self.told[0], exempt=True)
-        self.asked = self.soft = self.until = 0.0
+        self.asked = self.soft = self.patience = self.until = 0.0
         self.retried = False
         self.good = self.vain = self.open = 0
 
@@ -107,13 +109,23 @@ class Candidate:
                     found[told[turn]] = None
         return tuple(found)
 
-    def ask(self, path: int, now: float, soft: float, until: float) -> None:
-        """It is asked now; after ``soft`` others may be asked in its place, after ``until`` it has failed."""
+    def ask(self, path: int, now: float, soft: float, until: float, patience: float) -> None:
+        """It is asked now; after ``soft`` others may be asked in its place, after ``until`` it has failed.
+        ``patience``: after how many times its usual wait it is called late."""
         self.info = PeerInfo(self.info.peer, self.addresses(), self.info.connection)
         self.groups = groups_of(self.info.addresses, exempt=True)
         self.state, self.path, self.asked, self.soft, self.until = State.ASKED, path, now, soft, until
+        self.patience = until if patience == math.inf else min(now + patience * (soft - now), until)
         if len(self.namers) == 1:
             self.namers[0].open += 1
+
+    def late(self, now: float) -> bool:
+        """Whether it was asked and has taken much longer than others do."""
+        return self.state is State.ASKED and now >= self.patience
+
+    def next_time(self, now: float) -> float:
+        """When its standing changes next if it does not answer."""
+        return next((at for at in (self.soft, self.patience) if at > now), self.until)
 
     def end(self, state: State) -> None:
         """It answered or failed, perhaps after it had been given up; who named it has earned that."""
