@@ -24,7 +24,9 @@ SECONDS = 100
 
 def scene(kind: str, folder: Path) -> dict[str, Any]:
     probe = subprocess.run(
-        [*UNSHARE, "ip", "link", "add", "a", "type", "veth", "peer", "name", "b"], capture_output=True, text=True
+        [*UNSHARE, "ip", "link", "add", "name", "probe0", "type", "veth", "peer", "name", "probe1"],
+        capture_output=True,
+        text=True,
     )
     if probe.returncode:
         pytest.skip(f"no network namespaces here: {probe.stderr.strip()}; as root, or on Ubuntu 24 with "
