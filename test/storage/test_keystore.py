@@ -28,7 +28,7 @@ def test_generate_list_load_find(keys: Keystore, tmp_path: Path) -> None:
     made = keys.generate("site ü")
     assert made.kind == ED25519
     assert keys.generate("old", "rsa").kind == RSA
-    assert [name for name, _key in keys.list()] == ["self", "old", "site ü"]
+    assert [name for name, _key in keys.all()] == ["self", "old", "site ü"]
     assert keys.load("site ü").encode() == made.encode()
     assert keys.find(str(made.peer_id())).encode() == made.encode()
     assert keys.load("self") is ME

@@ -192,7 +192,7 @@ def _fields(data: bytes) -> dict[str, Any]:
         raise InvalidRecord("the signed data of an IPNS record is no dag-cbor") from None
     if not isinstance(document, dict) or not canonical:
         raise InvalidRecord("the signed data of an IPNS record is no map in canonical dag-cbor")
-    found = {name: document.get(name) for name in _FIELDS}
+    found: dict[str, Any] = {name: document.get(name) for name in _FIELDS}
     for name, kind in _FIELDS.items():
         value = found[name]
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= _MAX_UINT64):

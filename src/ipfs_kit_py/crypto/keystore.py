@@ -57,7 +57,7 @@ class Keystore:
         except FileNotFoundError:
             raise NotFound(f"no key is called {printable(name)}; `key list` shows them") from None
 
-    def list(self) -> list[tuple[str, PrivateKey]]:
+    def all(self) -> list[tuple[str, PrivateKey]]:
         """All keys by name, ``self`` first."""
         return [(name, self.load(name)) for name in (SELF, *self._names())]
 
@@ -66,7 +66,7 @@ class Keystore:
         try:
             return self.load(text)
         except (NotFound, InvalidName):
-            for _name, key in self.list():
+            for _name, key in self.all():
                 if text in (str(key.peer_id()), key.peer_id().to_cid().encode("base36")):
                     return key
             raise

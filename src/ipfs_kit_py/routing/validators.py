@@ -67,7 +67,8 @@ class Validators:
     """Chooses the rules by what a key begins with. A key that no rule is for may not be stored."""
 
     def __init__(self, rules: Mapping[bytes, Validator] | None = None) -> None:
-        self._rules = dict(rules or {PK_PREFIX: PublicKeyValidator(), ipns.KEY_PREFIX: IpnsValidator()})
+        own: dict[bytes, Validator] = {PK_PREFIX: PublicKeyValidator(), ipns.KEY_PREFIX: IpnsValidator()}
+        self._rules = own if rules is None else dict(rules)
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
         """Raise ``InvalidRecord`` unless ``value`` may be kept under ``key``."""

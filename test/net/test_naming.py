@@ -1,0 +1,164 @@
+"""Names over a router: published, followed, kept alive, and not fooled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from ipfs_kit_py.core.config import IPNS_CACHE_NAMES, IPNS_LIFETIME_SECONDS, IPNS_REPUBLISH_SECONDS, IPNS_RETRY_SECONDS
+from ipfs_kit_py.core.errors import InvalidRecord, NotFound, NotSupported, PeerUnreachable
+from ipfs_kit_py.crypto import ipns
+from ipfs_kit_py.crypto.keys import PrivateKey
+from ipfs_kit_py.routing.names import Names
+from ipfs_kit_py.routing.naming import Naming
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ipfs_kit_py.core.cid import PeerID
+
+START = 1_800_000_000.0
+KEY, OTHER = PrivateKey.generate(), PrivateKey.generate()
+NAME = KEY.peer_id()
+TEXT = ipns.name_text(NAME)
+
+
+class Shelf:
+    """A router and a folder of records in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+        self.puts: list[float] = []
+        self.asked = 0
+        self.down = False
+
+    async def put_value(self, key: bytes, value: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.down:
+            raise PeerUnreachable("nobody is there")
+        self.puts.append(clock())
+        self.values[key] = value
+
+    async def get_value(self, key: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        if key not in self.values:
+            raise NotFound("no record")
+        return self.values[key]
+
+
+class Folder:
+    def __init__(self) -> None:
+        self.records: dict[PeerID, bytes] = {}
+
+    async def get(self, name: PeerID) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        return self.records.get(name)
+
+    async def put(self, name: PeerID, record: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self.records[name] = record
+
+
+def clock() -> float:
+    return START + trio.current_time()
+
+
+def naming(play: Callable[[Naming, Shelf, Folder], Awaitable[None]]) -> None:
+    async def main() -> None:
+        shelf, folder = Shelf(), Folder()
+        await play(Naming(shelf, folder, clock), shelf, folder)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_publish_and_resolve_with_a_path_and_through_names() -> None:
+    async def play(names: Naming, _shelf: Shelf, _folder: Folder) -> None:
+        assert (await names.publish(KEY, "/ipfs/one/a")).sequence == 0
+        await names.publish(OTHER, f"/ipns/{TEXT}/b/")
+        assert await names.resolve(f"ipns://{ipns.name_text(OTHER.peer_id())}/c/d") == "/ipfs/one/a/b/c/d"
+        assert await names.resolve(f"/ipns/{NAME}") == "/ipfs/one/a"
+        assert (await names.publish(KEY, "/ipfs/one/a")).sequence == 0
+        assert (await names.publish(KEY, "/ipfs/two")).sequence == 1
+
+    naming(play)
+
+
+def test_names_in_a_ring_end() -> None:
+    async def play(names: Naming, _shelf: Shelf, _folder: Folder) -> None:
+        await names.publish(KEY, f"/ipns/{TEXT}")
+        with pytest.raises(NotFound, match="lead to each other"):
+            await names.resolve(TEXT)
+        with pytest.raises(NotSupported, match="domain"):
+            await names.resolve("/ipns/example.com")
+
+    naming(play)
+
+
+def test_the_sequence_goes_on_from_what_the_network_has() -> None:
+    async def play(names: Naming, shelf: Shelf, _folder: Folder) -> None:
+        shelf.values[ipns.record_key(NAME)] = ipns.create(KEY, "/ipfs/far", 41, clock())
+        assert (await names.publish(KEY, "/ipfs/new")).sequence == 42
+
+    naming(play)
+
+
+def test_cache_by_ttl_and_no_replay() -> None:
+    async def play(names: Naming, shelf: Shelf, _folder: Folder) -> None:
+        key = ipns.record_key(NAME)
+        old, new = (ipns.create(KEY, f"/ipfs/{n}", n, clock(), ttl=60) for n in (1, 2))
+        shelf.values[key] = new
+        for _ in range(3):
+            assert await names.resolve(TEXT) == "/ipfs/2"
+        assert shelf.asked == 1
+        await trio.sleep(61)
+        shelf.values[key] = old
+        assert await names.resolve(TEXT) == "/ipfs/2"
+        assert (shelf.asked, names.statistics().replayed) == (2, 1)
+        shelf.values[key] = ipns.create(OTHER, "/ipfs/evil", 99, clock())
+        with pytest.raises(InvalidRecord):
+            await names.resolve(TEXT, fresh=True)
+        await trio.sleep(IPNS_LIFETIME_SECONDS)
+        shelf.values[key] = new
+        with pytest.raises(InvalidRecord, match="expired"):
+            await names.resolve(TEXT)
+
+    naming(play)
+
+
+def test_republished_every_four_hours_and_after_a_failure_sooner() -> None:
+    async def play(names: Naming, shelf: Shelf, folder: Folder) -> None:
+        await names.publish(KEY, "/ipfs/one")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(names.run)
+            await trio.sleep(IPNS_REPUBLISH_SECONDS + 1)
+            assert len(shelf.puts) == 2
+            record = ipns.verify(folder.records[NAME], NAME, clock())
+            assert (record.value, record.sequence) == ("/ipfs/one", 0)
+            assert record.expires == START + IPNS_REPUBLISH_SECONDS + IPNS_LIFETIME_SECONDS
+            shelf.down = True
+            await trio.sleep(IPNS_REPUBLISH_SECONDS + 1)
+            shelf.down = False
+            await trio.sleep(IPNS_RETRY_SECONDS)
+            assert len(shelf.puts) == 3
+            names.forget(NAME)
+            await trio.sleep(IPNS_REPUBLISH_SECONDS * 2)
+            assert len(shelf.puts) == 3
+            await names.keep(KEY)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(shelf.puts) == 4
+            nursery.cancel_scope.cancel()
+
+    naming(play)
+
+
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert IPNS_CACHE_NAMES > 2
+    monkeypatch.setattr("ipfs_kit_py.routing.names.IPNS_CACHE_NAMES", 2)
+    names = Names()
+    for key in (PrivateKey.generate() for _ in range(5)):
+        names.on_record(key.peer_id(), ipns.create(key, "/ipfs/x", 0, START), START)
+    assert names.statistics().cached == 2
