@@ -47,6 +47,7 @@ class _Layer:
     interval: float
     enabled: bool = True
     running: bool = False
+    again: bool = False
     rounds: int = 0
     failed: int = 0
     found: int = 0
@@ -111,7 +112,8 @@ class Layers:
         else:
             layer.interval = min(2 * layer.interval, max(DISCOVERY_SLOWEST_SECONDS, layer.base))
         layer.lately = 0
-        layer.due = now + self._jittered(layer.interval)
+        layer.due = now if layer.again else now + self._jittered(layer.interval)
+        layer.again = False
 
     def switch(self, name: str, on: bool, now: float) -> None:
         """Switch a layer on, from when it is due at once, or off; a round that runs goes on to its end."""
@@ -121,9 +123,10 @@ class Layers:
         layer.enabled = on
 
     def hurry(self, now: float) -> None:
-        """Make every layer due: somebody asked for peers."""
+        """Make every layer due, after its round where one runs: somebody asked for peers."""
         for layer in self._layers.values():
             layer.due = min(layer.due, now)
+            layer.again = layer.running
 
     def statistics(self) -> tuple[LayerStatistics, ...]:
         return tuple(
