@@ -21,7 +21,6 @@ from ipfs_kit_py.core.config import NodeConfig
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net import transports
 from ipfs_kit_py.net.swarm import Swarm
-from ipfs_kit_py.routing.discovery.discovery import Discovery
 from ipfs_kit_py.routing.discovery.mdns_driver import MdnsLayer
 from test.peers import kubo as kubo_settings
 from test.peers import locate
@@ -142,10 +141,9 @@ def js(inside: list[str], folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 async def watch(them: str, sees: Any, *, dial: bool) -> dict[str, Any]:
-    key = PrivateKey.generate()
-    swarm = Swarm(key, NodeConfig(listen=(f"/ip4/{OURS}/tcp/0",)))
+    """Listen until both have seen the other; ``dial`` then what was seen."""
+    swarm = Swarm(PrivateKey.generate(), NodeConfig(listen=(f"/ip4/{OURS}/tcp/0",)))
     layer = MdnsLayer(swarm.peer_id, transports.interfaces, swarm.addresses, random.Random())
-    discovery = Discovery(swarm, [layer], random.Random(), interval=5.0, enough=10)
     told: dict[str, tuple[str, ...]] = {}
 
     def report(found: Found) -> None:
@@ -153,17 +151,14 @@ async def watch(them: str, sees: Any, *, dial: bool) -> dict[str, Any]:
 
     async with trio.open_nursery() as nursery:
         await nursery.start(swarm.run)
-        if dial:
-            await nursery.start(discovery.run)
-        else:
-            nursery.start_soon(layer.serve, report)
+        nursery.start_soon(layer.serve, report)
         seen = False
         with trio.move_on_after(SECONDS):
-            while True:
-                seen = seen or await trio.to_thread.run_sync(sees, str(swarm.peer_id))
-                if seen and (PeerID.parse(them) in swarm.connected() if dial else them in told):
-                    break
+            while not (seen and them in told):
                 await trio.sleep(0.2)
+                seen = seen or await trio.to_thread.run_sync(sees, str(swarm.peer_id))
+        if dial and them in told:
+            await swarm.connect(PeerID.parse(them), told[them])
         result = {
             "they_see_us": seen,
             "we_see_them": list(told.get(them, ())),
