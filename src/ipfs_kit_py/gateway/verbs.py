@@ -16,6 +16,7 @@ from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.gateway.call import UsageError
+from ipfs_kit_py.gateway.name_verbs import NAME_VERBS
 from ipfs_kit_py.gateway.tier_verbs import TIER_VERBS
 from ipfs_kit_py.gateway.verb import BYTES, JSON, ROWS, Verb
 
@@ -235,7 +236,7 @@ async def _shutdown(call: Call) -> None:
     call.node.request_stop()
 
 
-VERBS: dict[str, Verb] = TIER_VERBS | {
+VERBS: dict[str, Verb] = TIER_VERBS | NAME_VERBS | {
     "add": Verb(_add, ROWS, uploads=True),
     "cat": Verb(_cat, BYTES),
     "get": Verb(_get, BYTES),

@@ -13,6 +13,7 @@ from ipfs_kit_py.node.adding import AddingVerbs
 from ipfs_kit_py.node.blocks import BlockVerbs
 from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
+from ipfs_kit_py.node.naming import NameVerbs
 from ipfs_kit_py.node.peers import PeerVerbs
 from ipfs_kit_py.node.reading import ReadingVerbs
 from ipfs_kit_py.node.tiering import TierVerbs
@@ -55,7 +56,7 @@ class NodeStatistics:
     threads: list[ThreadStatistics]
 
 
-class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs):
+class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs):
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 
     Verbs that need the network raise ``NotRunning`` on an offline node; those that need content that nobody has wait
