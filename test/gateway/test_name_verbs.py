@@ -51,6 +51,9 @@ def test_keys_and_names(tmp_path: Path) -> None:
             row = await ask(node, "name/publish", "bafkqaaa", key="blog", lifetime="1h30m")
             assert row == {"Name": made["Id"], "Value": "/ipfs/bafkqaaa"}
             assert await ask(node, "name/resolve", made["Id"]) == {"Path": "/ipfs/bafkqaaa"}
+            cid = await node.block_put(b"by name")
+            await ask(node, "name/publish", str(cid))
+            assert await node.read_bytes(f"/ipns/{node.peer_id}") == b"by name"
             with pytest.raises(UsageError, match="duration"):
                 await ask(node, "name/publish", "bafkqaaa", ttl="soon")
             assert (await ask(node, "key/rm", "blog"))["Keys"] == [{"Name": "blog", "Id": made["Id"]}]

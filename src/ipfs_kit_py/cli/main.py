@@ -35,6 +35,8 @@ dag = _group("dag", "IPLD values and whole DAGs.")
 pin = _group("pin", "Keep content safe from garbage collection.")
 swarm = _group("swarm", "Connections to peers.")
 repo = _group("repo", "The store of this node.")
+key = _group("key", "Keys that names are published with.")
+name = _group("name", "Names: paths that can change, signed by a key.")
 cache = _group("cache", "Tiers: memory, disk and remote ones; what is warm, and where copies are.")
 
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Add directories with all below them.")]
@@ -419,3 +421,59 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+
+
+@key.command("gen")
+def key_gen(
+    context: typer.Context,
+    called: Annotated[str, typer.Argument(metavar="NAME")],
+    kind: Annotated[str, typer.Option("--type", "-t", help="ed25519 or rsa.")] = "ed25519",
+    size: Annotated[int | None, typer.Option("--size", "-s", help="Bits of an rsa key.")] = None,
+) -> None:
+    """Make a key."""
+    _perform(context, Request("key/gen", (called,), _flags(type=kind, size=size)))
+
+
+@key.command("list")
+def key_list(context: typer.Context) -> None:
+    """List the keys and their names."""
+    _perform(context, Request("key/list"))
+
+
+@key.command("rm")
+def key_rm(context: typer.Context, called: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+    """Forget keys for ever."""
+    _perform(context, Request("key/rm", tuple(called)))
+
+
+@key.command("rename")
+def key_rename(
+    context: typer.Context,
+    old: str,
+    new: str,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a key that has the name.")] = False,
+) -> None:
+    """Give a key another name."""
+    _perform(context, Request("key/rename", (old, new), _flags(force=force)))
+
+
+@name.command("publish")
+def name_publish(
+    context: typer.Context,
+    path: str,
+    chosen: Annotated[str, typer.Option("--key", "-k", help="Name of the key.")] = "self",
+    lifetime: Annotated[str | None, typer.Option("--lifetime", "-t", help="Such as 48h.")] = None,
+    ttl: Annotated[str | None, typer.Option("--ttl", help="Such as 5m.")] = None,
+) -> None:
+    """Point a key's name to a path."""
+    _perform(context, Request("name/publish", (path,), _flags(key=chosen, lifetime=lifetime, ttl=ttl)))
+
+
+@name.command("resolve")
+def name_resolve(
+    context: typer.Context,
+    called: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
+    nocache: Annotated[bool, typer.Option("--nocache", "-n", help="Ask the network in any case.")] = False,
+) -> None:
+    """Show the path that a name leads to."""
+    _perform(context, Request("name/resolve", (called,) if called else (), _flags(nocache=nocache)))

@@ -63,14 +63,12 @@ async def _key_rename(call: Call) -> None:
 async def _name_publish(call: Call) -> None:
     path = call.argument("path")
     value = path if path.startswith("/") else f"/ipfs/{path}"
-    key = call.text("key", "self")
-    await call.node.name_publish(
+    name = await call.node.name_publish(
         value,
-        key=key,
+        key=call.text("key", "self"),
         lifetime=_seconds(call.text("lifetime"), IPNS_LIFETIME_SECONDS),
         ttl=_seconds(call.text("ttl"), IPNS_TTL_SECONDS),
     )
-    name = call.node.peer_id if key == "self" else call.node.keystore.find(key).peer_id()
     await call.row({"Name": ipns.name_text(name), "Value": value})
 
 

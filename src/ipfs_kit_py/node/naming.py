@@ -11,7 +11,8 @@ from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
-    from ipfs_kit_py.crypto.ipns import IpnsRecord
+    from ipfs_kit_py.core.cid import CID, PeerID
+    from ipfs_kit_py.dag import paths
     from ipfs_kit_py.routing.naming import Naming
 
 
@@ -38,8 +39,15 @@ class NameVerbs(Services):
         """Publish and resolve names with this."""
         self._naming = naming
 
-    async def name_publish(self, value: str, *, key: str, lifetime: float, ttl: float) -> IpnsRecord:
-        """Point the name of a key to a path."""
+    async def resolve(self, path: str | CID) -> paths.Resolved:
+        """Where a path leads; one that begins with a name is led to by its record first."""
+        if isinstance(path, str) and path.startswith(("/ipns/", "ipns://")):
+            path = await self.naming.resolve(path)
+        return await super().resolve(path)
+
+    async def name_publish(self, value: str, *, key: str, lifetime: float, ttl: float) -> PeerID:
+        """Point the name of a key to a path; returns the name."""
         naming = self.naming
         chosen = await threads.run(Pool.WORK, self.keystore.find, key) if key != "self" else self._key
-        return await naming.publish(chosen, value, lifetime=lifetime, ttl=ttl)
+        await naming.publish(chosen, value, lifetime=lifetime, ttl=ttl)
+        return chosen.peer_id()
