@@ -128,6 +128,22 @@ def test_a_pinned_dag_is_put_whole_with_its_name_and_removed_when_it_is_unpinned
     play(scenario)
 
 
+def test_that_a_copy_is_of_a_pin_is_noted_with_the_copy_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop between two notes would leave a copy that nobody removes."""
+
+    async def scenario() -> None:
+        store, tier, seen = MemoryStore(), KeepingTier(), list[bytes]()
+        put = store.records.put
+        monkeypatch.setattr(store.records, "put", lambda *row: (seen.append(row[2]), put(*row)))
+        pinned(store)
+        async with replicating(store, tier):
+            await trio.sleep(1.0)
+        assert seen
+        assert all(b'"by_pin": true' in row for row in seen)
+
+    play(scenario)
+
+
 def test_a_pin_made_later_is_put_at_once_when_told_of_it() -> None:
     async def scenario() -> None:
         store, tier = MemoryStore(), KeepingTier()

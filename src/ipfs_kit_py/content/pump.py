@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 import trio
 
 from ipfs_kit_py.content.window import Window
+from ipfs_kit_py.core.errors import NotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -118,10 +119,11 @@ class Reading(AsyncIterator[T], Generic[T]):
                     await pump(session, plan, budget, self._send.send)
             except trio.BrokenResourceError:
                 return  # the reader has gone
-            except trio.Cancelled:
-                raise
             except Exception as error:  # noqa: BLE001 - handed to the reader, whose error it is
                 self._error = error
+            except BaseException:  # cancelled, alone or in a group
+                self._error = NotRunning("the node ended while this was read; what came is not all of it")
+                raise
 
     async def __anext__(self) -> T:
         try:

@@ -111,13 +111,13 @@ class Replicas:
         ``ConfigError`` for an unknown one."""
         return await self._put(self._source, name, root, label)
 
-    async def _put(self, source: BlockSource, name: str, root: CID, label: str) -> Replica:
+    async def _put(self, source: BlockSource, name: str, root: CID, label: str, *, by_pin: bool = False) -> Replica:
         tier = self._named(name, "put")
         async with Reading(self._nursery, source, DagWalk(root), READ_AHEAD_BYTES) as blocks:
             status = await tier.put(root, blocks, label=label)
         if self._on_stored is not None:
             self._on_stored(name, [root])
-        return await self._note(name, root, _after(Replica(name, str(root), ""), status, self._clock()))
+        return await self._note(name, root, _after(Replica(name, str(root), "", by_pin=by_pin), status, self._clock()))
 
     async def until_safe(self, name: str, root: CID) -> Replica:
         """Wait until a DAG that was put is safe. Bounded by the caller's timeout alone."""
@@ -209,15 +209,14 @@ class Replicas:
     async def _bring(self, name: str, root: CID, label: str, known: Replica) -> None:
         """Put a pinned DAG, or see how it stands. Nobody waits here for a block that is missing: a pin that is not
         whole is a failure, and tried again."""
-        if known.state in ("", FAILED):
-            found = await self._put(self._here, name, root, label)
-        else:
+        if known.state not in ("", FAILED):
             try:
-                found = await self.refresh(name, root)
-            except NotFound:  # it lost it
-                found = await self._put(self._here, name, root, label)
-        if known.by_pin:
-            await self._note(name, root, replace(found, by_pin=True))
+                await self.refresh(name, root)
+            except NotFound:
+                pass  # it lost it
+            else:
+                return
+        await self._put(self._here, name, root, label, by_pin=known.by_pin)
 
     async def _attempt(self, name: str, known: Replica, work: Callable[[], Awaitable[object]]) -> None:
         """Do something with a replica; where it fails note when to try again."""
