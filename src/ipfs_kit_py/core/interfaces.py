@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -212,4 +213,33 @@ class ExchangeSession(Protocol):
         """Blocks as they come, any order, verified and stored. The caller bounds how many it asks for at once;
         ``size_hint`` is what one is expected to weigh in bytes. Blocks of a CID that another session already wants
         share one fetch. Leaving the iterator cancels the rest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A peer that is said to have content, multiaddr texts without ``/p2p`` where it is said to be, and who says so:
+    the router's name."""
+
+    peer: PeerID
+    addresses: tuple[str, ...] = ()
+    source: str = ""
+
+
+class ContentRouter(Protocol):
+    """Who has content, and telling others that we have. Content is named by multihash."""
+
+    @property
+    def name(self) -> str:
+        """For statistics and ``Provider.source``."""
+        ...
+
+    def find_providers(self, multihash: bytes, *, count: int = 20) -> AsyncGenerator[Provider, None]:
+        """Providers as they are found, each peer once, until there are ``count`` or nobody else can be asked. Leaving
+        the iterator ends the search. Raises nothing where nobody provides; ``PeerUnreachable`` where nobody could be
+        asked."""
+        ...
+
+    async def provide(self, multihashes: Sequence[bytes]) -> None:
+        """Tell that we have these, now. ``PeerUnreachable`` where nobody could be told."""
         ...
