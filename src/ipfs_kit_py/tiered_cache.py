@@ -122,10 +122,20 @@ class TieredCacheManager:
         here; without a name to the first that takes content. ``LocalError`` where it is pinned."""
         return _plain(self._thread.call(self._node.demote, cid, tier, timeout=timeout))
 
+    def replicate(self, cid: str, tier: str | None = None, timeout: float | None = 300) -> dict[str, Any]:
+        """Put a copy of content to a remote tier, the first that takes content without a name; how it stands there:
+        ``tier``, ``state``, ``safe``, ``replicas`` of ``wanted``."""
+        return asdict(self._thread.call(self._node.replicate, cid, tier, timeout=timeout))
+
     def replicas(self, cid: str, *, refresh: bool = False, timeout: float | None = 60) -> list[dict[str, Any]]:
         """Where copies of content are at remote tiers, as noted or as they say now."""
         found = self._thread.call(lambda: self._node.replicas(cid, refresh=refresh), timeout=timeout)
         return [asdict(one) for one in found]
+
+    def gc(self, *, everything: bool = False) -> dict[str, int]:
+        """Evict the coldest cached ``blocks`` above the high water, or all that are not pinned; their ``bytes``."""
+        blocks, size = self._thread.call(lambda: self._node.cache_gc(everything=everything))
+        return {"blocks": blocks, "bytes": size}
 
     def heat(self, cid: str) -> float:
         """How warm content is: its uses, each of which counts half as much after a half-life (docs/tiers.md)."""

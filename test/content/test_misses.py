@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +16,7 @@ from ipfs_kit_py.content.miss.misses import Misses
 from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.cid import CID, Block
 from ipfs_kit_py.core.config import ABSENT_SECONDS, BREAKER_FAILURES, MISS_TIER_SECONDS
-from ipfs_kit_py.core.errors import BackendError, NotFound, QuotaExceeded
+from ipfs_kit_py.core.errors import BackendError, IPFSKitError, NotFound, NotRunning, PeerUnreachable, QuotaExceeded
 from ipfs_kit_py.net.memory import MemoryNetwork
 from ipfs_kit_py.storage.memory import MemoryStore
 from ipfs_kit_py.storage.remote.base import Health, Status
@@ -24,7 +24,7 @@ from test.net.exchanges import Side, block, blocks, cids, exchanging, play
 from test.net.swarms import settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 
     from ipfs_kit_py.core.interfaces import BlockStore, Exchange
 
@@ -352,6 +352,51 @@ def test_peers_that_have_a_block_come_first_and_a_tier_helps_where_they_have_not
                 peers, remote = misses.statistics()
                 assert (peers.hits, remote.hits) == (20, 20)
             await settle(mine.idle)
+
+    play(scenario)
+
+
+class FailingPeers:
+    """An exchange whose fetches end with an error, a moment after they begin."""
+
+    def __init__(self, error: IPFSKitError) -> None:
+        self.error = error
+
+    @contextmanager
+    def session(self) -> Iterator[FailingPeers]:
+        yield self
+
+    def nobody_has(self, cid: CID) -> bool:
+        return False
+
+    async def fetch_many(self, cids: Sequence[CID], *, size_hint: int | None = None) -> AsyncGenerator[Block, None]:
+        await trio.sleep(0.01)
+        raise self.error
+        yield  # what makes it a generator
+
+    async def announce_have(self, blocks: Sequence[Block]) -> None:
+        pass
+
+
+def test_an_error_of_the_peers_leaves_the_block_to_the_tiers() -> None:
+    async def scenario() -> None:
+        some = blocks(20)
+        peers = FailingPeers(PeerUnreachable("the network is down"))
+        async with over(ToldTier("tier", some, 1.0), exchange=peers) as (source, _misses):
+            assert await read(source, cids(some)) == contents(some)
+        async with over(ToldTier("tier", []), exchange=peers) as (source, _misses):
+            with pytest.raises(BackendError, match="peers: the network is down"):
+                await read(source, cids(some[:1]))
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("error", [NotRunning("closed"), QuotaExceeded("full")])
+def test_an_error_of_our_own_ends_the_fetch(error: IPFSKitError) -> None:
+    async def scenario() -> None:
+        async with over(ToldTier("tier", [], 30.0), exchange=FailingPeers(error)) as (source, _misses):
+            with trio.fail_after(1.0), pytest.raises(type(error)):
+                await read(source, cids(blocks(1)))
 
     play(scenario)
 

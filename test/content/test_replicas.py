@@ -37,6 +37,8 @@ class KeepingTier:
     def __init__(self, name: str = "tier", *, safe: bool = True) -> None:
         self.name = name
         self.safe = safe
+        self.given_up = False
+        self.removals = 0
         self.error: Exception | None = None
         self.dags: dict[CID, dict[CID, bytes]] = {}
         self.puts: list[tuple[CID, str]] = []
@@ -61,6 +63,7 @@ class KeepingTier:
         return await self.status(root)
 
     async def remove(self, root: CID) -> None:
+        self.removals += 1
         await trio.sleep(0.1)
         if self.error is not None:
             raise self.error
@@ -70,6 +73,8 @@ class KeepingTier:
         self.looks += 1
         if root not in self.dags:
             raise NotFound(f"no {root}", cid=root)
+        if self.given_up:
+            return Status(root, "failed", safe=False)
         return Status(root, "pinned" if self.safe else "pinning", self.safe, replicas=2 * self.safe, wanted=2)
 
     async def health(self) -> Health:
@@ -259,6 +264,85 @@ def test_waiting_until_it_is_safe() -> None:
     play(scenario)
 
 
+def test_a_tier_that_has_given_up_is_not_waited_for() -> None:
+    async def scenario() -> None:
+        store, tier = MemoryStore(), KeepingTier(safe=False)
+        blocks = tree(3)
+        store.put_many(blocks)
+        async with replicating(store, tier) as replicas:
+            await replicas.put("tier", blocks[0].cid)
+            tier.given_up = True
+            with trio.fail_after(60.0), pytest.raises(BackendError, match="failed to store"):
+                await replicas.until_safe("tier", blocks[0].cid)
+
+    play(scenario)
+
+
+def test_what_a_tier_has_given_up_is_put_again_less_and_less_often() -> None:
+    async def scenario() -> None:
+        store, tier = MemoryStore(), KeepingTier()
+        tier.given_up = True
+        dag = pinned(store)
+        async with replicating(store, tier) as replicas:
+            await trio.sleep(1.0)
+            [found] = await replicas.of(dag[0].cid)
+            assert (found.state, found.safe, found.failures) == ("failed", False, 1)
+            await trio.sleep(4 * REPLICA_RETRY_MAX_SECONDS)
+            assert 3 < len(tier.puts) < 20
+            tier.given_up = False
+            await trio.sleep(2 * REPLICA_RETRY_MAX_SECONDS)
+            [found] = await replicas.of(dag[0].cid)
+            assert found.safe
+
+    play(scenario)
+
+
+def test_a_tier_without_remove_is_not_asked_to_and_its_copy_stays() -> None:
+    async def scenario() -> None:
+        store, tier = MemoryStore(), KeepingTier()
+        tier.verbs = frozenset({"put", "status"})
+        dag = pinned(store)
+        async with replicating(store, tier) as replicas:
+            await trio.sleep(1.0)
+            store.pins.rm(dag[0].cid)
+            replicas.wake()
+            await trio.sleep(3 * REPLICA_CHECK_SECONDS)
+            assert not tier.removals
+            [found] = await replicas.of(dag[0].cid)
+            assert (found.safe, found.by_pin, found.failures) == (True, False, 0)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"5",
+        b"\xff\xfe",
+        b'{"tier": "tier"}',
+        b'{"tier": "tier", "cid": "no", "state": "pinned"}',
+        b'{"tier": "tier", "cid": 5, "state": "pinned"}',
+        b'{"tier": "tier", "cid": "%s", "state": "pinned", "due": null}',
+    ],
+)
+def test_a_damaged_record_is_as_none(damaged: bytes) -> None:
+    async def scenario() -> None:
+        store, tier = MemoryStore(), KeepingTier()
+        dag = pinned(store)
+        text = damaged.replace(b"%s", str(dag[0].cid).encode())
+        store.records.put(b"replicas", b"tier\0" + dag[0].cid.raw, text)
+        async with replicating(store, tier) as replicas:
+            await trio.sleep(1.0)
+            [found] = await replicas.of(dag[0].cid)
+            assert found.safe
+            assert replicas.statistics()[0].safe == 1
+
+    play(scenario)
+
+
 def test_one_tier_that_fails_does_not_hold_up_the_other() -> None:
     async def scenario() -> None:
         store = MemoryStore()
@@ -362,6 +446,8 @@ def test_wrong_names_and_verbs_say_what_there_is() -> None:
             with pytest.raises(NotSupported, match="'put'"):
                 await replicas.put("tier", block(1).cid)
             assert not replicas.writable
+            with pytest.raises(ConfigError, match=r"no remote tier here stores content \(there are: tier\)"):
+                replicas.first_writable()
 
     play(scenario)
 

@@ -146,6 +146,21 @@ def test_promotion_and_demotion_move_between_memory_and_disk(tmp_path: Path, fil
             cache.promote(file_cid, "moon")
         with pytest.raises(ConfigError, match="no remote tier"):
             cache.demote(file_cid)
+        with pytest.raises(ConfigError, match="no remote tier"):
+            cache.replicate(file_cid)
+
+
+def test_a_collection_evicts_all_that_is_not_pinned(settings: dict[str, Any], file_cid: str) -> None:
+    with TieredCacheManager(settings) as cache:
+        cache.put(file_cid, DATA)
+        cache.put(raw(b"kept"), b"kept")
+        cache.pin(raw(b"kept"))
+        assert cache.gc() == {"blocks": 0, "bytes": 0}
+        freed = cache.gc(everything=True)
+        assert freed["blocks"] == 4
+        assert freed["bytes"] > len(DATA)
+        assert not cache.contains(file_cid)
+        assert cache.get(raw(b"kept")) == b"kept"
 
 
 def test_what_is_read_is_warm_and_the_cache_is_emptied_of_all_that_is_not_pinned(

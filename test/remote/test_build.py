@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import random
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from ipfs_kit_py.core.config import MAX_TIER_ITEMS
+from ipfs_kit_py.core.config import MAX_TIER_ITEMS, NodeConfig
 from ipfs_kit_py.core.errors import ConfigError
 from ipfs_kit_py.crypto.keys import PrivateKey
+from ipfs_kit_py.node.assembly import open_node
 from ipfs_kit_py.storage.remote.build import GROUP, OWN, TierContext, build_tier, build_tiers, known_types
 from ipfs_kit_py.storage.remote.build_own import agent_key
 from ipfs_kit_py.storage.remote.build_records import KeptDataSet, RootFiles
@@ -221,6 +225,62 @@ def test_mistakes_are_named(table: dict[str, Any], said: str) -> None:
     assert said in str(caught.value)
     assert str(caught.value).startswith("tier ")
     assert SECRET not in str(caught.value)
+
+
+PLUG_IN = """
+closed = []
+class Tier:
+    verbs = frozenset({"get"})
+    def __init__(self, name): self.name = name
+    async def aclose(self): closed.append(self.name)
+def good(spec, context): return Tier(spec.name)
+def none(spec, context): return None
+def other(spec, context): return Tier("other")
+def full(spec, context): raise OSError(28, "No space left on device")
+"""
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A package with tiers of its own, as one that is installed."""
+    (tmp_path / "plugged.py").write_text(PLUG_IN)
+    about = tmp_path / "plugged-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1\n")
+    points = "".join(f"{name} = plugged:{name}\n" for name in ("good", "none", "other", "full"))
+    (about / "entry_points.txt").write_text(f"[{GROUP}]\n{points}")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("plugged")
+    del sys.modules["plugged"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("none", "tier none: it cannot be made: AttributeError"),
+        ("full", "tier full: it cannot be made: OSError: [Errno 28] No space left on device"),
+        ("other", "tier other: "),
+    ],
+)
+@pytest.mark.usefixtures("plug_in")
+def test_what_another_package_makes_wrongly_is_said_of_its_tier(kind: str, said: str) -> None:
+    assert build({"type": "good"}).name == "good"
+    with pytest.raises(ConfigError) as caught:
+        build({"type": kind, "name": kind if kind != "other" else "mine"})
+    assert str(caught.value).startswith(said.replace("tier other", "tier mine"))
+
+
+def test_tiers_are_closed_with_the_node_and_where_a_later_one_cannot_be_made(plug_in: Any) -> None:
+    async def scenario(*tiers: dict[str, str]) -> None:
+        async with open_node(NodeConfig(libp2p=False, tiers=tiers)):
+            assert not plug_in.closed
+
+    trio.run(scenario, {"type": "good", "name": "a"}, {"type": "good", "name": "b"})
+    assert plug_in.closed == ["a", "b"]
+    plug_in.closed.clear()
+    with pytest.raises(ConfigError, match="tier full"):
+        trio.run(scenario, {"type": "good", "name": "a"}, {"type": "full"})
+    assert plug_in.closed == ["a"]
 
 
 @pytest.mark.parametrize("table", [{}, {"name": "x"}, {"type": 5}, {"type": "kubo", "name": ""}, 5, None])

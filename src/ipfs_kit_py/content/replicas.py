@@ -27,7 +27,7 @@ from ipfs_kit_py.core.config import (
     REPLICA_RETRY_MAX_SECONDS,
     REPLICA_RETRY_SECONDS,
 )
-from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NotFound, NotSupported, StorageError
+from ipfs_kit_py.core.errors import BackendError, ConfigError, IPFSKitError, NotFound, NotSupported, StorageError
 from ipfs_kit_py.dag.walk import DagWalk
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
@@ -104,6 +104,14 @@ class Replicas:
         """The tiers that take DAGs."""
         return [name for name, tier in self._tiers.items() if "put" in tier.verbs]
 
+    def first_writable(self) -> str:
+        """The first tier that takes DAGs; ``ConfigError`` where none does."""
+        for name in self.writable:
+            return name
+        raise ConfigError(
+            f"no remote tier here stores content (there are: {', '.join(self._tiers)}); docs/tiers.md names some"
+        )
+
     # --- by hand ------------------------------------------------------------------------------------------------------
 
     async def put(self, name: str, root: CID, *, label: str = "") -> Replica:
@@ -120,9 +128,11 @@ class Replicas:
         return await self._note(name, root, _after(Replica(name, str(root), "", by_pin=by_pin), status, self._clock()))
 
     async def until_safe(self, name: str, root: CID) -> Replica:
-        """Wait until a DAG that was put is safe. Bounded by the caller's timeout alone."""
+        """Wait until a DAG that was put is safe; ``BackendError`` where the tier has given it up. Bounded by the
+        caller's timeout alone."""
         pause = REPLICA_POLL_SECONDS
         while not (found := await self.refresh(name, root)).safe:
+            _check_not_failed(found)
             await trio.sleep(pause)
             pause = min(2 * pause, REPLICA_POLL_MAX_SECONDS)
         return found
@@ -193,7 +203,9 @@ class Replicas:
         now = self._clock()
         pins, noted = await threads.run(Pool.WORK, self._both, name)
         unpinned = [replica for cid, replica in noted.items() if replica.by_pin and cid not in pins]
-        gone = [replica for replica in unpinned if not replica.failures or _is_due(replica, now)]
+        if "remove" not in self._tiers[name].verbs:
+            unpinned = [await self._let_stay(replica) for replica in unpinned]
+        gone = [row for row in unpinned if row.by_pin and (not row.failures or _is_due(row, now))]
         todo = [(cid, label) for cid, label in pins.items() if cid not in noted or _is_due(noted[cid], now)]
         for replica in gone:
             await self._attempt(name, replica, partial(self.remove, name, CID.parse(replica.cid)))
@@ -203,20 +215,26 @@ class Replicas:
         if len(todo) > REPLICA_CHECKS:
             return 0.0
         after = await threads.run(Pool.WORK, self._noted, name)
-        due = min((replica.due for replica in after if replica.by_pin), default=now + REPLICA_CHECK_SECONDS)
-        return max(0.0, due - self._clock())
+        waited = (row.due for row in after if row.by_pin or CID.parse(row.cid) in pins)
+        return max(0.0, min(waited, default=now + REPLICA_CHECK_SECONDS) - self._clock())
+
+    async def _let_stay(self, replica: Replica) -> Replica:
+        """A copy that its tier cannot remove stays, as one that was put by hand does."""
+        logger.info("tier %s removes nothing: its copy of %s stays", replica.tier, replica.cid)
+        return await self._note(replica.tier, CID.parse(replica.cid), replace(replica, by_pin=False))
 
     async def _bring(self, name: str, root: CID, label: str, known: Replica) -> None:
         """Put a pinned DAG, or see how it stands. Nobody waits here for a block that is missing: a pin that is not
         whole is a failure, and tried again."""
         if known.state not in ("", FAILED):
             try:
-                await self.refresh(name, root)
+                found = await self.refresh(name, root)
             except NotFound:
                 pass  # it lost it
             else:
-                return
-        await self._put(self._here, name, root, label, by_pin=known.by_pin)
+                if found.state != FAILED:
+                    return
+        _check_not_failed(await self._put(self._here, name, root, label, by_pin=known.by_pin))
 
     async def _attempt(self, name: str, known: Replica, work: Callable[[], Awaitable[object]]) -> None:
         """Do something with a replica; where it fails note when to try again."""
@@ -239,11 +257,11 @@ class Replicas:
 
     def _get(self, name: str, root: CID) -> Replica | None:
         value = self._store.records.get(_SPACE, _key(name, root))
-        return None if value is None else Replica(**json.loads(value))
+        return None if value is None else _read(value)
 
     def _noted(self, name: str) -> list[Replica]:
-        rows = (Replica(**json.loads(value)) for _key, value in self._store.records.items(_SPACE))
-        return [row for row in rows if row.tier == name]
+        rows = (_read(value) for _key, value in self._store.records.items(_SPACE))
+        return [row for row in rows if row is not None and row.tier == name]
 
     async def _note(self, name: str, root: CID, replica: Replica) -> Replica:
         value = json.dumps(asdict(replica)).encode()
@@ -256,6 +274,25 @@ class Replicas:
 
 def _key(name: str, root: CID) -> bytes:
     return name.encode() + b"\0" + root.raw
+
+
+def _read(value: bytes) -> Replica | None:
+    """A record, ``None`` for one that is none: then the copy counts as not made, and is looked for anew."""
+    try:
+        replica = Replica(**json.loads(value))
+        CID.parse(replica.cid)
+        return replace(replica, due=float(replica.due), failures=int(replica.failures))
+    except (TypeError, ValueError, AttributeError) as error:
+        logger.warning("the record of a copy is damaged, and passed over: %s", error)
+        return None
+
+
+def _check_not_failed(found: Replica) -> None:
+    """``BackendError`` where a tier has given up."""
+    if found.state == FAILED:
+        raise BackendError(
+            f"{found.tier} failed to store {found.cid}: see `cache replicas --refresh`, then put it again"
+        )
 
 
 def _after(known: Replica, status: Status, now: float) -> Replica:

@@ -24,7 +24,8 @@ async def _cache_stat(call: Call) -> None:
 
 async def _cache_heat(call: Call) -> None:
     wanted = [CID.parse(text) for text in call.arguments]
-    rows = await call.node.heats(wanted) if wanted else await call.node.warmest(call.number("count", 20) or 1)
+    count = call.number("count")
+    rows = await call.node.heats(wanted) if wanted else await call.node.warmest(20 if count is None else count)
     for cid, heat in rows:
         await call.row({"Cid": str(cid), "Heat": round(heat, 4)})
 

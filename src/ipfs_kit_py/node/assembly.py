@@ -73,7 +73,7 @@ async def open_node(
             local = await threads.run(Pool.WORK, _open_store, config)
         async with trio.open_nursery() as services:
             this = _ThisNode()
-            tiers += await threads.run(Pool.WORK, _open_tiers, config, this)
+            await threads.run(Pool.WORK, _open_tiers, config, this, tiers)
             node = this.node = await _wire(config, key, local, tiers, services)
             _start(node, services, short=short or store is not None)
             started = True
@@ -235,17 +235,18 @@ class _ThisNode:
                 logger.info("%s of a pinning service cannot be dialled: %s", address, error)
 
 
-def _open_tiers(config: NodeConfig, this: _ThisNode) -> list[RemoteTier]:
-    """The configured remote tiers; none on an offline node."""
+def _open_tiers(config: NodeConfig, this: _ThisNode, made: list[RemoteTier]) -> None:
+    """Make the configured remote tiers; none on an offline node. Where one cannot be made, ``made`` has those before
+    it."""
     if config.offline or not config.tiers:
-        return []
+        return
     for spec in config.tiers:
         if not isinstance(spec.get(REPLICATE, False), bool):
             raise ConfigError(f"tier {tier_name(spec)}: replicate is true or false, not {spec[REPLICATE]!r}")
     folder = None if config.repo is None else Repo(config.repo).tiers_path
     specs = [{key: value for key, value in spec.items() if key != REPLICATE} for spec in config.tiers]
     context = TierContext(rng=random.Random(), folder=folder, origins=this.origins, connect=this.connect)
-    return build_tiers(specs, context)
+    build_tiers(specs, context, made)
 
 
 async def _trim(store: LocalStore) -> None:

@@ -74,7 +74,7 @@ class TierVerbs(Services):
         if await threads.run(Pool.WORK, self._store.pins.get, root) is not None:
             raise LocalError(f"{root} is pinned: unpin it first, or use `replicate` for a copy")
         replicas = self._need_replicas()
-        name = to if to is not None else (replicas.writable or [""])[0]
+        name = to if to is not None else replicas.first_writable()
         mark = await threads.run(Pool.WORK, self._store.mark)
         if not (await replicas.put(name, root)).safe:
             await replicas.until_safe(name, root)
@@ -84,7 +84,7 @@ class TierVerbs(Services):
     async def replicate(self, path: str | CID, to: str | None = None) -> Replica:
         """Put a copy of a DAG to a remote tier, whether it is pinned or not."""
         replicas = self._need_replicas()
-        name = to if to is not None else (replicas.writable or [""])[0]
+        name = to if to is not None else replicas.first_writable()
         return await replicas.put(name, await self._root(path))
 
     async def replicas(self, path: str | CID, *, refresh: bool = False) -> list[Replica]:

@@ -22,7 +22,15 @@ from ipfs_kit_py.core.config import (
     MISS_TIER_REQUESTS,
     MISS_TIER_SECONDS,
 )
-from ipfs_kit_py.core.errors import BackendError, HashMismatch, IPFSKitError, NotFound
+from ipfs_kit_py.core.errors import (
+    BackendError,
+    HashMismatch,
+    IPFSKitError,
+    LocalError,
+    NodeDied,
+    NotFound,
+    StorageError,
+)
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
 
@@ -180,8 +188,13 @@ class Misses:
                 async with aclosing(caller.peers.fetch_many(cids, size_hint=caller.size_hint)) as blocks:
                     async for block in blocks:
                         self._deliver(block, origin)
-            except IPFSKitError as error:
+            except (StorageError, LocalError, NodeDied) as error:  # ours: no tier could do better
                 caller.fail(error)
+            except IPFSKitError as error:
+                now = trio.current_time()
+                for cid in cids:
+                    caller.race.on_failure(origin, cid, str(error) or type(error).__name__, now)
+                self._act(caller)
         caller.scopes.discard(scope)
 
     def _ask_tier(self, caller: Caller, origin: Origin, cid: CID, nursery: trio.Nursery) -> None:

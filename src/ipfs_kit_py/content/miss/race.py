@@ -134,7 +134,7 @@ class Race:
         if hunt is None:
             return
         hunt.failed[origin.name] = why
-        waits = any(other.patient for other in hunt.asked)
+        waits = any(other.patient for other in hunt.asked if other is not origin)
         self._out(origin, cid, now, now + MISS_RECHECK_SECONDS if waits else inf)
 
     def on_unlikely(self, origin: Origin, cids: Iterable[CID], now: float) -> None:

@@ -40,7 +40,8 @@ class Transient(BackendError):
 @dataclass(frozen=True)
 class Status:
     """Where a DAG stands at a tier. ``state`` is the tier's own word, lower case. ``safe``: the tier holds it in as
-    many places as was asked for, so that the local copy may go. ``replicas`` are those that hold it now."""
+    many places as was asked for, so that the local copy may go. ``replicas`` are those that hold it now. The state
+    ``failed`` says that the tier has given up, and does nothing more until it is put again."""
 
     cid: CID
     state: str
@@ -123,7 +124,7 @@ async def retried(work: Callable[[], Awaitable[T]], rng: random.Random, *, secon
         assert failure is not None
         raise failure
     reason = f"; before that: {failure}" if failure else ""
-    raise TimedOut(f"{what} did not answer within {seconds:.0f} s{reason}")
+    raise TimedOut(f"{what} did not answer within {seconds:g} s{reason}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

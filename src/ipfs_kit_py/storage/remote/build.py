@@ -69,15 +69,20 @@ class TierContext:
         return path
 
 
-def build_tiers(specs: Iterable[Mapping[str, object]], context: TierContext) -> list[RemoteTier]:
+def build_tiers(
+    specs: Iterable[Mapping[str, object]], context: TierContext, made: list[RemoteTier] | None = None
+) -> list[RemoteTier]:
     """A tier of each table, in their order. ``ConfigError`` says which tier and key is wrong, and for two of one
-    name."""
+    name; those before it are in ``made`` then, for the caller to close."""
     tables = list(specs)
     names = [TierSpec(table, context.environment).name for table in tables]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two tiers are called {name!r}: give each [[tiers]] a name of its own")
-    return [build_tier(table, context) for table in tables]
+    tiers = [] if made is None else made
+    for table in tables:
+        tiers.append(build_tier(table, context))
+    return tiers
 
 
 def build_tier(spec: Mapping[str, object], context: TierContext) -> RemoteTier:
@@ -87,12 +92,16 @@ def build_tier(spec: Mapping[str, object], context: TierContext) -> RemoteTier:
     try:
         tier: RemoteTier = make(table, context)
         table.finish()
+        name = tier.name
     except LocalError as error:
         text = table.hidden(str(error))
         prefix = f"tier {table.name}: "
         raise ConfigError(text if text.startswith(prefix) else prefix + text) from None
-    if tier.name != table.name:
-        raise ConfigError(f"tier {table.name}: what makes tiers of type {table.type!r} gave one called {tier.name!r}")
+    except Exception as error:  # noqa: BLE001 - maybe another package's code, or a folder that cannot be made
+        text = table.hidden(f"{type(error).__name__}: {error}")
+        raise ConfigError(f"tier {table.name}: it cannot be made: {text}") from None
+    if name != table.name:
+        raise ConfigError(f"tier {table.name}: what makes tiers of type {table.type!r} gave one called {name!r}")
     return tier
 
 

@@ -154,7 +154,7 @@ class PdpStore:
                 await trio.sleep(pause)
                 pause = min(2 * pause, POLL_MAX_SECONDS)
             return
-        raise TimedOut(f"{self.api!r} did not take in {piece} within {self._wait:.0f} s: put again later")
+        raise TimedOut(f"{self.api!r} did not take in {piece} within {self._wait:g} s: put again later")
 
     async def has(self, deposit: Deposit) -> bool:
         """Whether the server holds all pieces."""
@@ -256,7 +256,7 @@ class PdpStore:
                 await trio.sleep(pause)
                 pause = min(2 * pause, POLL_MAX_SECONDS)
         if change is None:
-            raise TimedOut(f"{self.api!r} did not say within {self._wait:.0f} s what became of a transaction")
+            raise TimedOut(f"{self.api!r} did not say within {self._wait:g} s what became of a transaction")
         if change.done is False:
             raise Rejected(f"{self.api!r}: the chain rejected the transaction {change.on_chain}")
         return change

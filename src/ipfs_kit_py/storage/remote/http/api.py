@@ -109,7 +109,7 @@ class Api:
         if single:
             with trio.move_on_after(within):
                 return await once()
-            raise Transient(f"{what} did not answer within {within:.0f} s")
+            raise Transient(f"{what} did not answer within {within:g} s")
         return await retried(once, self._rng, seconds=within, what=what)
 
     async def stream(

@@ -127,7 +127,7 @@ class Http:
                 except BaseException:
                     await connection.drop()
                     raise
-        raise Transient(f"{what}: no answer within {within:.0f} s")
+        raise Transient(f"{what}: no answer within {within:g} s")
 
     async def call(self, method: str, path: str, *, limit: int = API_ANSWER_BYTES, **options: Any) -> Whole:
         """``open``, and the whole body of at most ``limit`` bytes."""
@@ -158,7 +158,7 @@ class Http:
         with trio.move_on_after(self._seconds) as connecting:
             connection = await self._acquire(what, fresh=True)
         if connecting.cancelled_caught:
-            raise NoConnection(f"{what}: no connection was free within {self._seconds:.0f} s")
+            raise NoConnection(f"{what}: no connection was free within {self._seconds:g} s")
         return await _Upload(connection, request, what).run(body, take)
 
     def words(self, text: str) -> str:
@@ -286,7 +286,7 @@ class _Upload:
         with self._waiting:
             answer = await self._connection.response(self._what)
         if answer is None:
-            raise Transient(f"{self._what}: no answer within {self._seconds:.0f} s of the end of the upload")
+            raise Transient(f"{self._what}: no answer within {self._seconds:g} s of the end of the upload")
         try:
             return await take(answer)
         finally:

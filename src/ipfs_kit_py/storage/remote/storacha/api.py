@@ -214,7 +214,7 @@ class StorachaApi:
                 except NotFound:
                     await trio.sleep(pause)
                     pause = min(2 * pause, POLL_MAX_SECONDS)
-        raise TimedOut(f"{self.host} gave no receipt of {task} within {self._wait:.0f} s")
+        raise TimedOut(f"{self.host} gave no receipt of {task} within {self._wait:g} s")
 
     # --- claims -------------------------------------------------------------------------------------------------------
     async def claims(self, digest: bytes) -> tuple[list[Delegation], Mapping[CID, bytes]]:
