@@ -470,8 +470,16 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
+def _without_presets(peers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address for peer in peers for address in PRESETS.get(peer, (peer,))))
+
+
 # settings with a default by role
-_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication")
+_OF_ROLE = (
+    "low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication", "dht_mode", "provide",
+)  # fmt: skip
+DHT_MODES = ("server", "client", "off")
+PROVIDE = ("all", "roots", "none")
 
 
 def tier_name(spec: object) -> str:
@@ -490,10 +498,14 @@ class NodeConfig:
     """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
 
     ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
-    dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
+    dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``. ``bootstrap``, the
+    same or ``/dnsaddr`` names, are where other peers are first heard of, dialled while there are too few. ``mdns``:
+    whether peers are looked for on the networks that this node listens on, loopback aside.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
     What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections,
-    whether blocks are fetched ahead, and in how many places, this node among them, a pin is to be.
+    whether blocks are fetched ahead, in how many places, this node among them, a pin is to be, whether it serves the
+    public DHT (``dht_mode``: ``server``, ``client``, ``off`` for no DHT at all), and what it tells the DHT that it has
+    (``provide``: ``all`` that is pinned, its ``roots``, ``none``).
     ``shared_memory`` has the memory tier in ``/dev/shm``, for other processes to read in place (docs/store-format.md).
     ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
     to fetch from, ``offline`` nothing.
@@ -504,6 +516,10 @@ class NodeConfig:
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     announce: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()
+    mdns: bool = True
+    dht_mode: str | None = None
+    provide: str | None = None
     identity_path: Path | None = None
     offline: bool = False
     storage_max: int | None = None
@@ -528,6 +544,9 @@ class NodeConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"{name} must be 0 or more{unit}, not {value}")
+        for name, known in (("dht_mode", DHT_MODES), ("provide", PROVIDE)):
+            if (value := getattr(self, name)) is not None and value not in known:
+                raise ConfigError(f"{name} is one of {', '.join(known)}, not {value!r}")
         names = [tier_name(spec) for spec in self.tiers]
         for name in names:
             if names.count(name) > 1:
@@ -543,8 +562,12 @@ class NodeConfig:
     @property
     def peer_addresses(self) -> tuple[str, ...]:
         """``peers`` with the addresses of presets in place of their names, each once."""
-        found = (address for peer in self.peers for address in PRESETS.get(peer, (peer,)))
-        return tuple(dict.fromkeys(found))
+        return _without_presets(self.peers)
+
+    @property
+    def bootstrap_addresses(self) -> tuple[str, ...]:
+        """``bootstrap`` likewise."""
+        return _without_presets(self.bootstrap)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values; what the role decides is filled in."""
