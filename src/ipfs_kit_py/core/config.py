@@ -408,6 +408,23 @@ KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips aro
 KAD_PATIENCE = 3.0  # times the usual wait that a lookup which has k answers gives slower peers: a third faster at 95 %
 KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: others may know better
 
+# --- providing --------------------------------------------------------------------------------------------------------
+PROVIDE_INTERVAL_SECONDS = 22 * 3600.0  # between two tellings of one key; Amino's number, records are valid for 48 h
+PROVIDE_MAX_MULTIHASH = 80  # bytes; go refuses longer keys
+SWEEP_BITS = 12  # the key space is kept in 4,096 parts: in a network of 400,000 each is a region of 100 peers
+SWEEP_REGION_PEERS = 100  # of one region, about: a lookup shows 20, of which a fifth is waste at a region's edges
+SWEEP_REGION_KEYS = 4096  # of one region, where it has two parts or more: hashed in 10 ms of the loop
+SWEEP_REGIONS = 3  # regions that are worked on at once, at most one less of them for new keys alone
+SWEEP_LOOKUPS = 64  # of one region: where answers are so poor that it takes more, keys go to the closest known
+SWEEP_EXPLORE_TRIES = 3  # lookups that fail before the region is given up for now
+SWEEP_TELL_KEYS = 1000  # of one message to the driver: 300 KB on one stream
+SWEEP_TELLS = 32  # of one region under way
+SWEEP_GATHER_SECONDS = 2.0  # that new keys wait for others of their region
+SWEEP_RETRY_SECONDS = 60.0  # before a region that failed is tried again, doubled each time
+SWEEP_RETRY_MAX_SECONDS = 900.0  # the longest of these
+SWEEP_BEHIND_SECONDS = 2 * 3600.0  # by which the sweep may be late without a warning
+SWEEP_WARN_SECONDS = 3600.0  # between two warnings
+
 # --- names ------------------------------------------------------------------------------------------------------------
 IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number
 IPNS_VALUE_BYTES = 2 * KIB  # of a path that we publish twice in one record, V1 and V2, beside keys and signatures
