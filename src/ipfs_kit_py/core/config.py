@@ -411,8 +411,9 @@ KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: ot
 # --- providing --------------------------------------------------------------------------------------------------------
 PROVIDE_INTERVAL_SECONDS = 22 * 3600.0  # between two tellings of one key; Amino's number, records are valid for 48 h
 PROVIDE_MAX_MULTIHASH = 80  # bytes; go refuses longer keys
-SWEEP_BITS = 12  # the key space is kept in 4,096 parts: in a network of 400,000 each is a region of 100 peers
-SWEEP_REGION_PEERS = 100  # of one region, about: a lookup shows 20, of which a fifth is waste at a region's edges
+SWEEP_BITS = 12  # the key space is kept in 4,096 parts: in a network of 260,000 each is a region of 64 peers
+SWEEP_REGION_PEERS = 64  # of one region, about: with 20 and more its keys need no peers of others
+SWEEP_SIZE = 10_000.0  # peers that a network is taken to have before any lookup has told
 SWEEP_REGION_KEYS = 4096  # of one region, where it has two parts or more: hashed in 10 ms of the loop
 SWEEP_REGIONS = 3  # regions that are worked on at once, at most one less of them for new keys alone
 SWEEP_LOOKUPS = 64  # of one region: where answers are so poor that it takes more, keys go to the closest known
@@ -421,9 +422,15 @@ SWEEP_TELL_KEYS = 1000  # of one message to the driver: 300 KB on one stream
 SWEEP_TELLS = 32  # of one region under way
 SWEEP_GATHER_SECONDS = 2.0  # that new keys wait for others of their region
 SWEEP_RETRY_SECONDS = 60.0  # before a region that failed is tried again, doubled each time
-SWEEP_RETRY_MAX_SECONDS = 900.0  # the longest of these
+SWEEP_RETRY_MAX_SECONDS = 3600.0  # the longest of these
+SWEEP_OFFLINE_FAILURES = 3  # regions that fail in a row, none told: we are offline, and try one at a time
+SWEEP_PEER_FAILURES = 2  # messages to one peer that fail in a row before those left for it are dropped
 SWEEP_BEHIND_SECONDS = 2 * 3600.0  # by which the sweep may be late without a warning
 SWEEP_WARN_SECONDS = 3600.0  # between two warnings
+
+SIZE_LOOKUPS = 64  # whose outcomes make the estimate of the network's size: within 3 %
+SIZE_MIN_LOOKUPS = 3  # before there is one: within 15 %
+SIZE_MAX_SECONDS = 24 * 3600.0  # for which an outcome counts
 
 # --- names ------------------------------------------------------------------------------------------------------------
 IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number

@@ -6,6 +6,7 @@ an object of Python for each would take five times the memory. Keys are hashed a
 
 from __future__ import annotations
 
+from array import array
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,22 @@ def worth_telling(multihash: bytes) -> bool:
 
 def bin_of(multihash: bytes) -> int:
     """The bin of a multihash: the first ``SWEEP_BITS`` bits of its key."""
-    return int.from_bytes(sha256(multihash).digest()[:4], "big") >> (32 - SWEEP_BITS)
+    return _place(multihash)[0]
+
+
+def _place(multihash: bytes) -> tuple[int, int]:
+    """The bin of a multihash and what it adds to the bin's mark."""
+    digest = sha256(multihash).digest()
+    return int.from_bytes(digest[:4], "big") >> (32 - SWEEP_BITS), int.from_bytes(digest[24:], "big")
 
 
 class KeyBins:
-    """A set of multihashes, ``BINS`` parts of the key space in the order of their keys."""
+    """A set of multihashes in ``BINS`` parts of the key space, in the order of these."""
 
     def __init__(self) -> None:
         self._rows: dict[int, list[bytearray | None]] = {}  # length of a multihash -> those of each bin
-        self._counts = [0] * BINS
+        self._counts = array("L", bytes(array("L").itemsize * BINS))
+        self._marks = array("Q", bytes(8 * BINS))
         self._size = 0
 
     def __len__(self) -> int:
@@ -43,11 +51,15 @@ class KeyBins:
     def __contains__(self, multihash: object) -> bool:
         return isinstance(multihash, bytes) and self._find(multihash, bin_of(multihash)) >= 0
 
+    def __iter__(self) -> Iterator[bytes]:
+        return self.rows(0, BINS)
+
     def __repr__(self) -> str:
         return f"<KeyBins {self._size} in {sum(map(bool, self._counts))} of {BINS} bins>"
 
-    def add(self, multihash: bytes, number: int) -> bool:
-        """Put a multihash in its bin (``bin_of``); whether it is new."""
+    def add(self, multihash: bytes) -> bool:
+        """Put a multihash in its bin; whether it is new."""
+        number, mark = _place(multihash)
         if self._find(multihash, number) >= 0:
             return False
         size = len(multihash)
@@ -59,18 +71,18 @@ class KeyBins:
             bins[number] = bytearray(multihash)
         else:
             rows += multihash
-        self._counts[number] += 1
-        self._size += 1
+        self._count(number, mark, 1)
         return True
 
     def update(self, multihashes: Iterable[bytes]) -> None:
-        """Put many in their bins, those alone that are ``worth_telling``."""
+        """Put in many, those alone that are ``worth_telling``."""
         for multihash in multihashes:
             if worth_telling(multihash):
-                self.add(multihash, bin_of(multihash))
+                self.add(multihash)
 
-    def discard(self, multihash: bytes, number: int) -> bool:
-        """Take a multihash out of its bin; whether it was there."""
+    def discard(self, multihash: bytes) -> bool:
+        """Take a multihash out; whether it was there."""
+        number, mark = _place(multihash)
         at = self._find(multihash, number)
         if at < 0:
             return False
@@ -81,31 +93,44 @@ class KeyBins:
         del rows[-size:]
         if not rows:
             self._rows[size][number] = None
-        self._counts[number] -= 1
-        self._size -= 1
+        self._count(number, mark, -1)
         return True
 
     def count(self, first: int, last: int) -> int:
         """How many are in the bins from ``first`` to before ``last``."""
         return sum(self._counts[first:last])
 
-    def counts(self) -> list[int]:
+    def counts(self) -> array[int]:
         """How many there are in each bin; not to be changed."""
         return self._counts
 
+    def marks(self) -> array[int]:
+        """A number for what is in each bin, 64 bits: equal for equal sets; not to be changed."""
+        return self._marks
+
     def rows(self, first: int, last: int) -> Iterator[bytes]:
-        """The multihashes of the bins from ``first`` to before ``last``, in no order within a bin."""
+        """The multihashes of the bins from ``first`` to before ``last``, in no order within a bin. What is added or
+        taken out meanwhile may be missed, or others seen twice."""
         for number in range(first, last):
             if not self._counts[number]:
                 continue
-            for size, bins in self._rows.items():
-                rows = bins[number]
-                if rows is not None:
-                    for at in range(0, len(rows), size):
-                        yield bytes(rows[at : at + size])
+            for size, bins in list(self._rows.items()):
+                rows = bytes(bins[number] or b"")
+                for at in range(0, len(rows), size):
+                    yield rows[at : at + size]
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self.rows(0, BINS)
+    def beyond(self, other: KeyBins) -> Iterator[bytes]:
+        """Those that are not in another set. Bins that are alike are not looked into."""
+        for number in range(BINS):
+            if self._marks[number] != other._marks[number] or self._counts[number] != other._counts[number]:
+                for multihash in self.rows(number, number + 1):
+                    if multihash not in other:
+                        yield multihash
+
+    def _count(self, number: int, mark: int, change: int) -> None:
+        self._marks[number] ^= mark
+        self._counts[number] += change
+        self._size += change
 
     def _find(self, multihash: bytes, number: int) -> int:
         bins = self._rows.get(len(multihash))

@@ -1,0 +1,70 @@
+"""How many peers a DHT has, by how close the closest to a key are. Sans-I/O.
+
+Keys of peers are spread evenly. So where the ``k`` closest to some key are within a share ``d`` of the key space there
+are about ``k / d`` peers. The sum of all ``k`` over the sum of all ``d`` of many lookups is the best that can be said
+(the number of points of a Poisson process over the volume they were counted in), and a key that was surrounded by
+made-up peers can shift it by no more than its own share. go-libp2p-kad-dht fits a line through the average distances
+instead (Trautwein, *A Peer-to-Peer Content Retrieval*, the optimistic provide).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py.core.config import KAD_K, SIZE_LOOKUPS, SIZE_MAX_SECONDS, SIZE_MIN_LOOKUPS
+from ipfs_kit_py.routing.keys import KEY_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SPACE = float(1 << KEY_BITS)
+
+
+class NetworkSize:
+    """The last ``SIZE_LOOKUPS`` lookups of the last ``SIZE_MAX_SECONDS``."""
+
+    def __init__(self, *, k: int = KAD_K) -> None:
+        self.k = k
+        self._measured: deque[tuple[float, int, float]] = deque(maxlen=SIZE_LOOKUPS)  # when, peers, share of the space
+        self._few = 0  # lookups in a row that ended with fewer than k
+
+    def __repr__(self) -> str:
+        return f"<NetworkSize {self.estimate()} of {len(self._measured)} lookups>"
+
+    def on_closest(self, target: int, keys: Iterable[int], now: float) -> bool:
+        """A lookup for ``target`` has ended with peers of these keys. Whether they are taken to be all that there are:
+        fewer than ``k``, and before none or several times in a row, not just once because many were silent."""
+        distances = sorted(key ^ target for key in keys)
+        if not distances:
+            return False
+        if len(distances) >= self.k:
+            if self._few:
+                self._few = 0
+                self._drop_small()
+            self._measured.append((now, self.k, (distances[self.k - 1] + 1) / _SPACE))
+            return False
+        self._few += 1
+        if self._few < SIZE_MIN_LOOKUPS and any(share < 1.0 for _when, _count, share in self._measured):
+            return False
+        self._measured.clear()
+        self._measured.append((now, len(distances), 1.0))
+        return True
+
+    def _drop_small(self) -> None:
+        """The network has grown, or was never so small."""
+        kept = [row for row in self._measured if row[2] < 1.0]
+        self._measured.clear()
+        self._measured.extend(kept)
+
+    def estimate(self, now: float | None = None) -> float | None:
+        """Peers of the network; ``None`` before ``SIZE_MIN_LOOKUPS`` have told of many, or one of all that there are."""
+        while now is not None and self._measured and self._measured[0][0] < now - SIZE_MAX_SECONDS:
+            self._measured.popleft()
+        measured = self._measured
+        if len(measured) == 1 and measured[0][2] >= 1.0:
+            return float(measured[0][1])
+        if len(measured) < SIZE_MIN_LOOKUPS:
+            return None
+        peers = sum(count for _when, count, _share in measured)
+        return max(1.0, peers - 1) / sum(share for _when, _count, share in measured)

@@ -1,0 +1,71 @@
+"""When each part of the key space is told of again: at a time of its own in each interval. Sans-I/O."""
+
+from __future__ import annotations
+
+from array import array
+from math import log2
+from typing import NamedTuple
+
+from ipfs_kit_py.core.config import (
+    PROVIDE_INTERVAL_SECONDS,
+    SWEEP_BITS,
+    SWEEP_REGION_KEYS,
+    SWEEP_REGION_PEERS,
+    SWEEP_SIZE,
+)
+from ipfs_kit_py.routing.sweep_keys import BINS, KeyBins
+
+_SLACK = 1 / 8  # of an interval by which a part that was told of early is told of late once: regions change their size
+
+
+class Turn(NamedTuple):
+    """A region, the bins from ``first`` to before ``last``, and when it is due."""
+
+    due: float
+    first: int
+    last: int
+
+
+class Schedule:
+    """When each bin was done. ``phase``, 0 to 1, is where in the key space an interval begins: another place for each
+    node, so that not all of them come to the same peers at the same time."""
+
+    def __init__(self, phase: float, interval: float = PROVIDE_INTERVAL_SECONDS) -> None:
+        self.interval, self.phase = interval, phase
+        self.done = array("d", bytes(8 * BINS))  # 0: never, or it is to be done at once
+
+    def due(self, first: int, done: float) -> float:
+        """When the region that begins with a bin is due, having been done then."""
+        if done <= 0.0:
+            return 0.0
+        slot = (first / BINS + self.phase) % 1.0 * self.interval
+        after = done + self.interval * _SLACK
+        return slot + ((after - slot) // self.interval + 1) * self.interval
+
+    def turns(self, keys: KeyBins, bits: int) -> list[Turn]:
+        """The regions of ``bits`` bits that have keys, the first due last."""
+        width, counts, found = BINS >> bits, keys.counts(), []
+        for first in range(0, BINS, width):
+            done = [self.done[number] for number in range(first, first + width) if counts[number]]
+            if done:
+                found.append(Turn(self.due(first, min(done)), first, first + width))
+        found.sort(reverse=True)
+        return found
+
+    def on_done(self, first: int, last: int, now: float) -> None:
+        """These bins were told of."""
+        for number in range(first, last):
+            self.done[number] = now
+
+    def shift(self, seconds: float, now: float) -> None:
+        """The clock was set: so that what was done stays as long ago as it was."""
+        for number, done in enumerate(self.done):
+            if done > 0.0:
+                self.done[number] = min(max(1.0, done + seconds), now)
+
+
+def region_bits(size: float | None, keys: int) -> int:
+    """Of how many first bits the regions are, for that many peers and keys."""
+    by_peers = round(log2(max(1.0, (size or SWEEP_SIZE) / SWEEP_REGION_PEERS)))
+    by_keys = max(0, (keys - 1) // SWEEP_REGION_KEYS).bit_length()
+    return min(SWEEP_BITS, max(by_peers, by_keys))
