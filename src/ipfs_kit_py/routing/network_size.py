@@ -58,7 +58,7 @@ class NetworkSize:
         self._measured.extend(kept)
 
     def estimate(self, now: float | None = None) -> float | None:
-        """Peers of the network; ``None`` before ``SIZE_MIN_LOOKUPS`` have told of many, or one of all that there are."""
+        """Peers of the network; ``None`` before ``SIZE_MIN_LOOKUPS`` have told of many or one of all of them."""
         while now is not None and self._measured and self._measured[0][0] < now - SIZE_MAX_SECONDS:
             self._measured.popleft()
         measured = self._measured

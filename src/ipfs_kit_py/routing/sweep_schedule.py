@@ -16,6 +16,7 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.routing.sweep_keys import BINS, KeyBins
 
 _SLACK = 1 / 8  # of an interval by which a part that was told of early is told of late once: regions change their size
+_NEAR_BITS = 0.8  # an estimate that wavers about one half does not change all regions each time
 
 
 class Turn(NamedTuple):
@@ -64,8 +65,9 @@ class Schedule:
                 self.done[number] = min(max(1.0, done + seconds), now)
 
 
-def region_bits(size: float | None, keys: int) -> int:
-    """Of how many first bits the regions are, for that many peers and keys."""
-    by_peers = round(log2(max(1.0, (size or SWEEP_SIZE) / SWEEP_REGION_PEERS)))
+def region_bits(size: float | None, keys: int, before: int = -1) -> int:
+    """Of how many first bits the regions are, for that many peers and keys; as ``before`` where that is near enough."""
+    exact = log2(max(1.0, (size or SWEEP_SIZE) / SWEEP_REGION_PEERS))
+    by_peers = before if abs(before - exact) < _NEAR_BITS else round(exact)
     by_keys = max(0, (keys - 1) // SWEEP_REGION_KEYS).bit_length()
     return min(SWEEP_BITS, max(by_peers, by_keys))
