@@ -431,6 +431,25 @@ SWEEP_WARN_SECONDS = 3600.0  # between two warnings
 SIZE_LOOKUPS = 64  # whose outcomes make the estimate of the network's size: within 3 %
 SIZE_MIN_LOOKUPS = 3  # before there is one: within 15 %
 SIZE_MAX_SECONDS = 24 * 3600.0  # for which an outcome counts
+KAD_IDLE_STREAMS = 256  # outbound streams kept open for the next request, one a peer, the last used
+KAD_STREAMS_PER_PEER = 8  # inbound streams of one peer; go and we use one, js one for each request
+KAD_STREAM_IDLE_SECONDS = 60.0  # an inbound stream without a request is closed then; go's number
+KAD_SERVER_RATE = 50.0  # requests a second of one peer that are answered; a lookup of ours asks a peer once
+KAD_SERVER_BURST = 400.0  # requests of one peer that may come at once: a batch of records that it provides
+KAD_ANSWER_PROVIDERS = 100  # told in one answer, by chance where there are more
+KAD_ANSWER_ADDRESSES = 8  # of one peer in an answer: 120 peers have 60 KiB, whoever asks
+KAD_PROVIDE_SECONDS = 48 * 3600.0  # a provider record's validity; Amino's number
+KAD_PROVIDER_RECORDS = 100_000  # kept for others: about 40 MB; of too many those go whose provider has the most
+KAD_PROVIDERS_PER_KEY = 512  # of one content; the oldest goes
+KAD_PROVIDER_KEY_BYTES = 80  # the longest multihash that providers are kept of; go's number
+KAD_VALUES = 4096  # signed records kept for others, at most 10 KiB each; the one that was put longest ago goes
+KAD_VALUE_SECONDS = 48 * 3600.0  # a value is kept after it was put; Amino's number
+KAD_VALUES_PER_PEER = 256  # of those that one peer put; a peer with more pushes out its own
+KAD_QUORUM = 16  # good values that get_value waits for before it settles on the best; Kubo's number for names
+KAD_LOOKUPS = 32  # of one DHT at once; others wait
+KAD_SEND_SECONDS = 10.0  # for one peer to take a record, dialling included
+KAD_SENDS = 20  # records that are put to peers at once, of one call
+KAD_SAVE_SECONDS = 600.0  # between writes of the table and the records to the repo
 
 # --- names ------------------------------------------------------------------------------------------------------------
 IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number
