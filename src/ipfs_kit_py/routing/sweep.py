@@ -92,7 +92,7 @@ class Sweep:
         self._ready = math.inf  # when the new keys have waited for others
         self._retry: dict[tuple[bool, int], tuple[float, int]] = {}  # region -> when again, failures in a row
         self._failures, self._hold = 0, -math.inf
-        self._now = self._since = 0.0
+        self._now = self._since = self._ahead = 0.0
         self._wake = -math.inf
         self._total, self._cycle, self._cycle_number = Counters(), Counters(), -1
         self._last_cycle: Counters | None = None
@@ -109,7 +109,7 @@ class Sweep:
     def add(self, multihashes: Iterable[bytes], now: float, *, once: bool = False, told: bool = False) -> list[bytes]:
         """Tell of these soon, and again and again but for ``once``; ``told`` were told of just now by other means.
         Returns those that were queued."""
-        self._tick(now)
+        now = self._tick(now)
         queued: list[bytes] = []
         for multihash in filter(worth_telling, multihashes):
             if not once:
@@ -133,7 +133,7 @@ class Sweep:
 
     def restore(self, multihashes: Iterable[bytes], now: float) -> None:
         """Queue what was queued before the restart."""
-        self._tick(now)
+        now = self._tick(now)
         self.queue.update(multihashes)
         if len(self.queue):
             self._ready = now
@@ -154,13 +154,13 @@ class Sweep:
         """From now on these are the keys; ``missed`` are those of them that are not in ``self.keys``. Returns those
         that were queued: all that we were not told of, but for the first sync, where a bin that is not as it was
         before the restart is told of as a whole."""
-        self._tick(now)
+        now = self._tick(now)
+        for added, multihash in self._log or ():
+            keys.add(multihash) if added else keys.discard(multihash)
         queued: list[bytes] = []
         first, self._marks = self._marks, None
         if first is None:
-            queued = [multihash for multihash in missed if multihash not in self.keys and self.queue.add(multihash)]
-        for added, multihash in self._log or ():
-            keys.add(multihash) if added else keys.discard(multihash)
+            queued = [one for one in missed if one in keys and one not in self.keys and self.queue.add(one)]
         self.keys, self._log, self._turns = keys, None, None
         if first is not None:
             for number, mark in enumerate(keys.marks()):
@@ -184,7 +184,7 @@ class Sweep:
     def next_action(self, now: float) -> Explore | Tell | None:
         """Call until ``None`` after each event and at each deadline. At most ``SWEEP_REGIONS`` lookups or
         ``SWEEP_TELLS`` times as many messages are under way."""
-        self._tick(now)
+        now = self._tick(now)
         while True:
             for number, work in self._works.items():
                 target = work.next_target()
@@ -198,7 +198,7 @@ class Sweep:
 
     def deadline(self) -> float | None:
         """When ``next_action`` may have something, though nothing happens until then."""
-        return None if self._wake == math.inf else self._wake
+        return None if self._wake == math.inf else self._wake - self._ahead
 
     def _start(self, now: float) -> bool:
         """Begin with the region that is due the longest, or one of new keys; whether there was any."""
@@ -248,16 +248,18 @@ class Sweep:
         return when <= now
 
     def _begin(self, first: int, last: int, now: float, *, new: bool) -> None:
-        rows = (self.queue if new else self.keys).rows(first, last)
+        due = range(first, last) if new else self._schedule.due_of(first, last, now)
+        rows = (self.queue if new else self.keys).rows(due)
         self._number += 1
-        work = self._works[self._number] = Work(first, last, rows, self.k, new=new, now=now)
+        work = Work(first, last, rows, self.k, new=new, now=now, between=self.keys.between)
+        self._works[self._number] = work
         self._after(self._number, work, now)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def on_explored(self, action: Explore, closest: Sequence[PeerInfo], now: float) -> None:
         """The lookup has ended with these. None at all is a failure."""
-        self._tick(now)
+        now = self._tick(now)
         work = self._works.get(action.region)
         if work is None:
             return
@@ -272,7 +274,7 @@ class Sweep:
 
     def on_told(self, action: Tell, now: float) -> None:
         """The peer was sent all of it."""
-        self._tick(now)
+        now = self._tick(now)
         work = self._works.get(action.region)
         if work is not None:
             self._count(messages=len(action.multihashes))
@@ -281,7 +283,7 @@ class Sweep:
 
     def on_failed(self, action: Explore | Tell, now: float) -> None:
         """The lookup ended with an error, or the peer could not be told."""
-        self._tick(now)
+        now = self._tick(now)
         work = self._works.get(action.region)
         if work is None:
             return
@@ -294,7 +296,7 @@ class Sweep:
 
     def on_online(self, now: float) -> None:
         """There is a network again: what failed is tried at once."""
-        self._tick(now)
+        now = self._tick(now)
         self._retry.clear()
         self._failures, self._hold, self._wake = 0, -math.inf, -math.inf
 
@@ -314,7 +316,8 @@ class Sweep:
         if not len(self.queue):
             self._ready = math.inf
         if not work.new:
-            self._schedule.on_done(work.first, work.last, now)
+            for number in self._schedule.due_of(work.first, work.last, work.began):
+                self._schedule.done[number] = now
             self._turns = None
         self._count(regions=1, keys=work.size, peers=work.peers, unsure=work.unsure)
 
@@ -325,22 +328,17 @@ class Sweep:
         self._retry[work.new, work.first] = now + _pause(tries), tries + 1
         self._hold = now + _pause(self._failures - SWEEP_OFFLINE_FAILURES)
 
-    def _tick(self, now: float) -> None:
-        """A clock that was set back takes all times with it; one that went on may just as well have been asleep."""
-        if now < self._now - 1.0:
-            back = now - self._now
-            self._schedule.shift(back, now)
-            self._retry = {region: (when + back, tries) for region, (when, tries) in self._retry.items()}
-            self._ready += back
-            self._hold += back
-            self._since += back
-            self._turns = None
-        self._since = self._since or now
-        self._now = now
-        number = int(now // self._schedule.interval)
+    def _tick(self, now: float) -> float:
+        """The time by a clock that is never set back. If one goes on by much, the machine may just have slept."""
+        if now + self._ahead < self._now - 1.0:
+            self._ahead = self._now - now
+        self._now = max(self._now, now + self._ahead)
+        self._since = self._since or self._now
+        number = int(self._now // self._schedule.interval)
         if number != self._cycle_number:
             self._last_cycle = self._cycle if self._cycle_number >= 0 else None
             self._cycle, self._cycle_number = Counters(), number
+        return self._now
 
     # --- what is known of it ------------------------------------------------------------------------------------------
 
@@ -349,16 +347,17 @@ class Sweep:
             for name, count in counts.items():
                 setattr(counters, name, getattr(counters, name) + count)
 
-    def statistics(self) -> SweepStatistics:
-        """The counts as of the last event."""
+    def statistics(self, now: float | None = None) -> SweepStatistics:
+        """The counts, ``behind`` and ``late`` as of ``now`` or of the last event."""
+        when = self._now if now is None else self._tick(now)
         turns = self._turns if self._turns is not None else self._schedule.turns(self.keys, max(0, self._bits))
-        late = [turn for turn in turns if turn.due <= self._now]
+        late = [turn for turn in turns if turn.due <= when]
         return SweepStatistics(
             keys=len(self.keys),
             queued=len(self.queue),
             regions=len(turns),
             working=len(self._works),
-            behind=max(0.0, self._now - max(late[-1].due, self._since)) if late else 0.0,
+            behind=max(0.0, when - max(late[-1].due, self._since)) if late else 0.0,
             late=len(late),
             offline=self.offline,
             network=self.size.estimate(),
@@ -370,14 +369,14 @@ class Sweep:
     def dump(self) -> bytes:
         """When each part of the key space was done, and a mark of what was in it: under 52 KB. The keys are the
         store's, and those in ``queue`` are kept by whoever keeps this."""
-        done = (int(seconds) for seconds in self._schedule.done)
+        done = (max(0, int(seconds - self._ahead)) for seconds in self._schedule.done)
         marks = (mine ^ queued for mine, queued in zip(self.keys.marks(), self.queue.marks(), strict=True))
         return _DUMP.pack(_MAGIC, SWEEP_BITS, *done, *marks)
 
     def load(self, data: bytes, now: float) -> bool:
         """Go on from a ``dump``; False, and everything is due, where it cannot be read. What was done in the future
         by this clock was not."""
-        self._tick(now)
+        now = self._tick(now)
         if len(data) != _DUMP.size:
             return False
         magic, bits, *rest = _DUMP.unpack(data)

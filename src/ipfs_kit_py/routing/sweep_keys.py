@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import PROVIDE_MAX_MULTIHASH, SWEEP_BITS
+from ipfs_kit_py.routing.keys import KEY_BITS, kad_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,7 +53,7 @@ class KeyBins:
         return isinstance(multihash, bytes) and self._find(multihash, bin_of(multihash)) >= 0
 
     def __iter__(self) -> Iterator[bytes]:
-        return self.rows(0, BINS)
+        return self.rows(range(BINS))
 
     def __repr__(self) -> str:
         return f"<KeyBins {self._size} in {sum(map(bool, self._counts))} of {BINS} bins>"
@@ -96,10 +97,6 @@ class KeyBins:
         self._count(number, mark, -1)
         return True
 
-    def count(self, first: int, last: int) -> int:
-        """How many are in the bins from ``first`` to before ``last``."""
-        return sum(self._counts[first:last])
-
     def counts(self) -> array[int]:
         """How many there are in each bin; not to be changed."""
         return self._counts
@@ -108,22 +105,31 @@ class KeyBins:
         """A number for what is in each bin, 64 bits: equal for equal sets; not to be changed."""
         return self._marks
 
-    def rows(self, first: int, last: int) -> Iterator[bytes]:
-        """The multihashes of the bins from ``first`` to before ``last``, in no order within a bin. What is added or
-        taken out meanwhile may be missed, or others seen twice."""
-        for number in range(first, last):
+    def rows(self, bins: Iterable[int]) -> Iterator[bytes]:
+        """The multihashes of these bins, in no order within a bin. What is added or taken out meanwhile may be missed,
+        or others seen twice."""
+        for number in bins:
             if not self._counts[number]:
                 continue
-            for size, bins in list(self._rows.items()):
-                rows = bytes(bins[number] or b"")
+            for size, columns in list(self._rows.items()):
+                rows = bytes(columns[number] or b"")
                 for at in range(0, len(rows), size):
                     yield rows[at : at + size]
+
+    def between(self, begin: int, end: int) -> bytes | None:
+        """One whose key is from ``begin`` to before ``end``, if there is any."""
+        shift = KEY_BITS - SWEEP_BITS
+        for number in range(begin >> shift, min(BINS, (end - 1 >> shift) + 1)):
+            for multihash in self.rows([number]):
+                if begin <= kad_key(multihash) < end:
+                    return multihash
+        return None
 
     def beyond(self, other: KeyBins) -> Iterator[bytes]:
         """Those that are not in another set. Bins that are alike are not looked into."""
         for number in range(BINS):
             if self._marks[number] != other._marks[number] or self._counts[number] != other._counts[number]:
-                for multihash in self.rows(number, number + 1):
+                for multihash in self.rows([number]):
                     if multihash not in other:
                         yield multihash
 

@@ -68,11 +68,6 @@ class Explored:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def covers(self, begin: int, end: int) -> bool:
-        """Whether all peers from ``begin`` to before ``end`` are known."""
-        at = bisect_right(self._edges, begin)
-        return at % 2 == 1 and end <= self._edges[at]
-
     def closest(self, key: int) -> tuple[list[int], int]:
         """The known peers closest to a key (no order), and by how many first bits another key must agree with it to
         have the very same."""
@@ -89,13 +84,23 @@ class Explored:
             before, last = peer, inside
         return chosen, shared
 
-    def settles(self, key: int, chosen: Sequence[int], shared: int) -> bool:
-        """Whether nobody unknown can be among the ``closest`` of any key that shares so many bits with this one."""
+    def gap(self, key: int, chosen: Sequence[int], shared: int) -> tuple[int, int] | None:
+        """Where somebody unknown could be who is among the ``closest`` of a key that shares so many bits with this one:
+        the first such interval, or ``None`` where nobody can be."""
         if len(chosen) < self.k:
-            return self.covers(0, SPACE)
+            return self._gap_in(0, SPACE)
         low = KEY_BITS - shared
         farthest = max((peer ^ key) >> low for peer in chosen)
-        return all(self.covers(begin, end) for begin, end in pieces(key, (farthest + 1) << low))
+        gaps = (self._gap_in(begin, end) for begin, end in pieces(key, (farthest + 1) << low))
+        return next((gap for gap in gaps if gap is not None), None)
+
+    def _gap_in(self, begin: int, end: int) -> tuple[int, int] | None:
+        at = bisect_right(self._edges, begin)
+        if at % 2:
+            begin, at = self._edges[at], at + 1
+        if begin >= end:
+            return None
+        return begin, min(end, self._edges[at]) if at < len(self._edges) else end
 
     def room(self, key: int) -> int:
         """How large a block around a key (2 to the power of this) is all unknown; -1 where the key is not."""

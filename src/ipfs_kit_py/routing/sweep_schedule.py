@@ -53,16 +53,9 @@ class Schedule:
         found.sort(reverse=True)
         return found
 
-    def on_done(self, first: int, last: int, now: float) -> None:
-        """These bins were told of."""
-        for number in range(first, last):
-            self.done[number] = now
-
-    def shift(self, seconds: float, now: float) -> None:
-        """The clock was set: so that what was done stays as long ago as it was."""
-        for number, done in enumerate(self.done):
-            if done > 0.0:
-                self.done[number] = min(max(1.0, done + seconds), now)
+    def due_of(self, first: int, last: int, now: float) -> list[int]:
+        """The bins of a region that are due: all of them but where regions were smaller before."""
+        return [number for number in range(first, last) if self.due(first, self.done[number]) <= now]
 
 
 def region_bits(size: float | None, keys: int, before: int = -1) -> int:

@@ -13,10 +13,12 @@ from ipfs_kit_py.routing.keys import KEY_BITS, kad_key
 from ipfs_kit_py.routing.sweep_regions import Explored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.routing.kad_wire import PeerInfo
+
+_FEW = 3  # keys left that are rather looked up each by itself
 
 
 class _Batch:
@@ -41,12 +43,23 @@ class _Batch:
 class Work:
     """A region under way: the bins from ``first`` to before ``last``; ``new``: its new keys alone.
 
-    A lookup is always for one of the keys themselves: the key for a region's begin needs no search for bytes that hash
-    to it, and where keys are few there is nothing to look up between them.
+    A lookup is always for one of our keys: that needs no search for bytes that hash into a region, and where keys are
+    few there is nothing to look up between them. ``between`` gives one of any region that lies in an interval.
     """
 
-    def __init__(self, first: int, last: int, multihashes: Iterable[bytes], k: int, *, new: bool, now: float) -> None:
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        multihashes: Iterable[bytes],
+        k: int,
+        *,
+        new: bool,
+        now: float,
+        between: Callable[[int, int], bytes | None],
+    ) -> None:
         self.first, self.last, self.new, self.began = first, last, new, now
+        self._between = between
         self._of = {kad_key(multihash): multihash for multihash in multihashes}
         self._pending = sorted(self._of)  # keys whose closest peers are not known
         self._explored = Explored(k)
@@ -94,7 +107,7 @@ class Work:
         if self._looking or self.failed or not self._pending:
             return None
         self._looking = True
-        return self._of[self._best_target()]
+        return self._best_target()
 
     def on_explored(self, multihash: bytes, closest: Sequence[PeerInfo], *, everybody: bool) -> None:
         """Who is closest to a key, or ``everybody`` there is."""
@@ -117,16 +130,23 @@ class Work:
         self._tries += 1
         self.failed = self._tries >= SWEEP_EXPLORE_TRIES
 
-    def _best_target(self) -> int:
-        """The first key of the largest block of which nothing is known: so lookups overlap the least."""
-        best, found, at = -2, 0, 0
+    def _best_target(self) -> bytes:
+        """The first key of the largest block of which nothing is known: so lookups overlap the least. Where all of
+        that is known, one in the neighbourhood that shows whether anybody there is among the closest of ours."""
+        best, found, at = -1, self._pending[0], 0
         while at < len(self._pending):
             key = self._pending[at]
             room = self._explored.room(key)
             if room > best:
                 best, found = room, key
             at = at + 1 if room < 0 else bisect_left(self._pending, ((key >> room) + 1) << room, at)
-        return found
+        spared = self.size - len(self._pending) - self.lookups  # by what was seen: so many may be spent at the most
+        if best < 0 and len(self._pending) > _FEW and spared > 0:
+            gap = self._explored.gap(found, *self._explored.closest(found))
+            near = None if gap is None else self._between(*gap)
+            if near is not None:
+                return near
+        return self._of[found]
 
     def _settle(self, *, at_any_rate: bool) -> None:
         """Give away the keys whose closest peers are known by now."""
@@ -138,7 +158,7 @@ class Work:
             low = KEY_BITS - shared
             end = bisect_left(self._pending, ((key >> low) + 1) << low, at)
             alike = self._pending[at:end]
-            if self._explored.settles(key, chosen, shared):
+            if self._explored.gap(key, chosen, shared) is None:
                 self._give(chosen, alike)
             elif at_any_rate:
                 self.unsure += len(alike)
