@@ -27,6 +27,12 @@ def _found(look: Callable[[], T]) -> T:
 
 
 @pytest.fixture
+def kubo_path() -> Path:
+    """Kubo's binary, for tests that set it up themselves."""
+    return _found(locate.kubo)
+
+
+@pytest.fixture
 def kubo(tmp_path: Path) -> Iterator[Kubo]:
     """Kubo 0.43.1 with the profile unixfs-v1-2025."""
     with Kubo(_found(locate.kubo), tmp_path / "kubo") as peer:

@@ -428,13 +428,18 @@ SWEEP_PEER_FAILURES = 2  # messages to one peer that fail in a row before those 
 SWEEP_BEHIND_SECONDS = 2 * 3600.0  # by which the sweep may be late without a warning
 SWEEP_WARN_SECONDS = 3600.0  # between two warnings
 
+OPTIMISTIC_CERTAINTY = 0.9  # that a peer which is told early is among the k closest; go's number
+OPTIMISTIC_RETURN = 0.5  # of k that have a record when the caller is answered: any lookup passes one of ten
+
 SIZE_LOOKUPS = 64  # whose outcomes make the estimate of the network's size: within 3 %
 SIZE_MIN_LOOKUPS = 3  # before there is one: within 15 %
 SIZE_MAX_SECONDS = 24 * 3600.0  # for which an outcome counts
 KAD_IDLE_STREAMS = 256  # outbound streams kept open for the next request, one a peer, the last used
 KAD_STREAMS_PER_PEER = 8  # inbound streams of one peer; go and we use one, js one for each request
 KAD_STREAM_IDLE_SECONDS = 60.0  # an inbound stream without a request is closed then; go's number
-KAD_SERVER_RATE = 50.0  # requests a second of one peer that are answered, ten times as many records taken down; others wait
+KAD_SERVER_RATE = (
+    50.0  # requests a second of one peer that are answered, ten times as many records taken down; others wait
+)
 KAD_SERVER_BURST = 400.0  # requests of one peer that may come at once; a lookup asks each peer once
 KAD_ANSWER_PROVIDERS = 100  # told in one answer, by chance where there are more
 KAD_ANSWER_ADDRESSES = 8  # of one peer in an answer: 120 peers have 60 KiB, whoever asks

@@ -130,9 +130,10 @@ class ProviderStore:
     # --- across runs --------------------------------------------------------------------------------------------------
 
     def dump(self, now: float) -> Iterator[dict[str, Any]]:
-        """A row for each provider, as plain values for JSON; times are seconds left, since clocks differ."""
-        for raw, mine in self._peers.items():
-            left = {key: round(self._keys[key][raw] - now) for key in mine}
+        """A row for each provider, as plain values for JSON; times are seconds left, since clocks differ. Records may
+        come and go meanwhile."""
+        for raw in list(self._peers):
+            left = {key: round(self._keys[key][raw] - now) for key in self._peers.get(raw, ())}
             yield {
                 "peer": str(PeerID(raw)),
                 "addresses": list(self._addresses.get(raw, ())),

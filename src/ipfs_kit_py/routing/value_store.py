@@ -78,7 +78,7 @@ class ValueStore:
         held = self._held.get(key)
         if held is None:
             return None
-        if not held.received - 1.0 <= now < held.received + self._seconds:
+        if now >= held.received + self._seconds:
             self._drop(key)
             return None
         try:

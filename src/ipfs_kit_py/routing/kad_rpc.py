@@ -1,0 +1,125 @@
+"""Requests of the DHT: one stream a peer, kept open for the next, as go keeps it.
+
+Source: libp2p/specs kad-dht/README.md (RPC messages): a stream may carry any number of requests, one after another.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipfs_kit_py.core.config import KAD_IDLE_STREAMS, KAD_MESSAGE_BYTES
+from ipfs_kit_py.core.errors import ProtocolViolation, StreamClosed
+from ipfs_kit_py.routing.kad_wire import Message, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ipfs_kit_py.core.cid import PeerID
+    from ipfs_kit_py.core.interfaces import Network, Stream
+
+_VIOLATION = 0.25  # standing that an answer costs which is none
+
+
+@dataclass(frozen=True)
+class RpcStatistics:
+    """Since the start: messages sent, streams opened for them; and the streams that are open for the next."""
+
+    sent: int
+    opened: int
+    idle: int
+
+
+class Rpc:
+    """Sends requests over one protocol. Waits without end: cancel it when the answer comes too late."""
+
+    def __init__(self, network: Network, protocol: str) -> None:
+        self._network = network
+        self._protocol = protocol
+        self._idle: OrderedDict[PeerID, Stream] = OrderedDict()
+        self._sent = self._opened = 0
+
+    async def request(self, peer: PeerID, message: Message) -> Message:
+        """The answer of a peer, which is dialled at its known addresses where it is not connected. Raises
+        ``PeerUnreachable``, ``NotSupported``, ``StreamClosed``, ``ProtocolViolation``."""
+        answer = await self._talk(peer, encode(message), answered=True)
+        if answer is None or answer.type is not message.type:
+            kind = "nothing" if answer is None else answer.type.name
+            raise ProtocolViolation(f"{peer} answered {message.type.name} with {kind}", peer=peer)
+        return answer
+
+    async def send(self, peer: PeerID, messages: Iterable[Message]) -> None:
+        """Send messages that have no answer, one after another on one stream."""
+        data = [encode(message) for message in messages]
+        if data:
+            await self._talk(peer, *data, answered=False)
+
+    async def _talk(self, peer: PeerID, *data: bytes, answered: bool) -> Message | None:
+        stream = self._idle.pop(peer, None)
+        if stream is not None:
+            try:
+                return await self._on(stream, *data, answered=answered)
+            except StreamClosed:  # it was closed while it lay idle, or just now: the peer itself may be well
+                pass
+        stream = await self._network.open_stream(peer, [self._protocol])
+        self._opened += 1
+        return await self._on(stream, *data, answered=answered)
+
+    async def _on(self, stream: Stream, *data: bytes, answered: bool) -> Message | None:
+        """One exchange; the stream is kept for the next where it went well."""
+        whole = False
+        try:
+            for one in data:
+                await stream.write_message(one)
+            answer = await self._read(stream) if answered else None
+            whole = True
+            self._sent += len(data)
+        finally:
+            if not whole:
+                stream.reset()
+        await self._keep(stream)
+        return answer
+
+    async def _read(self, stream: Stream) -> Message:
+        try:
+            raw = await stream.read_message(KAD_MESSAGE_BYTES)
+            if raw is None:
+                raise StreamClosed(f"{stream.peer_id} closed the stream without an answer", peer=stream.peer_id)
+            return decode(raw)
+        except ProtocolViolation as error:
+            self._network.penalise(stream.peer_id, _VIOLATION, str(error))
+            raise
+
+    async def _keep(self, stream: Stream) -> None:
+        if stream.peer_id in self._idle:
+            await stream.close()
+            return
+        self._idle[stream.peer_id] = stream
+        if len(self._idle) > KAD_IDLE_STREAMS:
+            _peer, oldest = self._idle.popitem(last=False)
+            await oldest.close()
+
+    def watch(self) -> Callable[[], None]:
+        """Forget the streams of peers that leave; returns what ends it."""
+        return self._network.on_change(_nothing, self._forget)
+
+    def _forget(self, peer: PeerID) -> None:
+        self._idle.pop(peer, None)
+
+    def close(self) -> None:
+        """Drop the idle streams."""
+        for stream in self._idle.values():
+            stream.reset()
+        self._idle.clear()
+
+    def statistics(self) -> RpcStatistics:
+        """The counts of this moment."""
+        return RpcStatistics(self._sent, self._opened, len(self._idle))
+
+    def __repr__(self) -> str:
+        return f"<Rpc {self._protocol}, {len(self._idle)} idle streams>"
+
+
+def _nothing(_peer: PeerID) -> None:
+    pass
