@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ import trio
 
 from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.config import NodeConfig
+from ipfs_kit_py.core.errors import NotFound
+from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.routing.dht import Dht
+from ipfs_kit_py.routing.naming import Naming
 from test.net.swarms import settle
 from test.peers.kubo import Kubo
 
@@ -97,5 +101,87 @@ def test_providers_are_found_both_ways(kubos: list[Kubo]) -> None:
             assert providers == [str(two.peer_id)]
             [found] = await one.providers(ours)
             assert found.peer == two.peer_id
+
+    trio.run(scenario)
+
+
+def test_peers_are_found_both_ways(kubos: list[Kubo]) -> None:
+    async def scenario() -> None:
+        async with members(2) as (one, two):
+            for kubo in kubos[1:]:
+                await trio.to_thread.run_sync(kubo.connect, kubos[0].address)
+            await one.join(kubos[0].address)
+            await two.join(kubos[1].address)
+            found = await one.dht.find_peer(PeerID.parse(kubos[2].peer_id))
+            assert any(kubos[2].address.startswith(text) for text in found.addresses)
+            found = await one.dht.find_peer(two.peer_id)
+            assert two.swarm.addresses()[0] in found.addresses
+            rows = await trio.to_thread.run_sync(lambda: kubos[2].lines("routing/findpeer", str(two.peer_id)))
+            [told] = [peer for row in rows if row["Type"] == 2 for peer in row["Responses"]]
+            assert two.swarm.addresses()[0] in told["Addrs"]
+            with pytest.raises(NotFound):
+                await one.dht.find_peer(PrivateKey.generate().peer_id())
+
+    trio.run(scenario)
+
+
+class KeptInMemory:
+    def __init__(self) -> None:
+        self.kept: dict[PeerID, bytes] = {}
+
+    async def get(self, name: PeerID) -> bytes | None:
+        return self.kept.get(name)
+
+    async def put(self, name: PeerID, record: bytes) -> None:
+        self.kept[name] = record
+
+
+def test_names_are_published_and_resolved_both_ways(kubos: list[Kubo]) -> None:
+    async def scenario() -> None:
+        async with members(2) as (one, two):
+            for kubo in kubos[1:]:
+                await trio.to_thread.run_sync(kubo.connect, kubos[0].address)
+            await one.join(kubos[0].address)
+            await two.join(kubos[1].address)
+            first, second = (Naming(member.dht, KeptInMemory(), time.time) for member in (one, two))
+            key = PrivateKey.generate()
+            for data in (b"one", b"two"):
+                path = f"/ipfs/{CID.of(data)}"
+                await second.publish(key, path)
+                name = f"/ipns/{ipns.name_text(key.peer_id())}"
+                rows = await trio.to_thread.run_sync(lambda: kubos[2].lines("name/resolve", name, nocache=True))
+                assert rows[-1]["Path"] == path
+                assert await first.resolve(name) == path or data == b"two"  # the second time from its cache
+            assert await Naming(one.dht, KeptInMemory(), time.time).resolve(name) == path
+            value = "/ipfs/" + await trio.to_thread.run_sync(kubos[2].add_bytes, b"theirs")
+            theirs = (await trio.to_thread.run_sync(lambda: kubos[2].lines("name/publish", value)))[0]["Name"]
+            assert await first.resolve(f"/ipns/{theirs}") == value
+
+    trio.run(scenario)
+
+
+def test_a_network_of_thirty_with_three_daemons(kubos: list[Kubo]) -> None:
+    async def scenario() -> None:
+        async with members(27) as ours:
+            for kubo in kubos[1:]:
+                await trio.to_thread.run_sync(kubo.connect, kubos[0].address)
+            rng = random.Random(5)
+            for number, member in enumerate(ours):
+                await member.join(kubos[number % 3].address)
+                if number:
+                    await member.join(rng.choice(ours[:number]).address)
+            cid = CID.of(b"at one of ours alone")
+            await ours[-1].dht.provide([cid.multihash])
+            for kubo in kubos:
+                rows = await trio.to_thread.run_sync(lambda kubo=kubo: kubo.lines("routing/findprovs", str(cid)))
+                assert [peer["ID"] for row in rows if row["Type"] == 4 for peer in row["Responses"]] == [
+                    str(ours[-1].peer_id)
+                ]
+            for kubo in kubos:
+                theirs = CID.parse(await trio.to_thread.run_sync(kubo.add_bytes, kubo.peer_id.encode()))
+                await trio.to_thread.run_sync(lambda kubo=kubo, cid=theirs: kubo.lines("routing/provide", str(cid)))
+                for member in rng.sample(ours, 5):
+                    [found] = await member.providers(theirs)
+                    assert str(found.peer) == kubo.peer_id
 
     trio.run(scenario)
