@@ -258,7 +258,7 @@ def test_new_keys_are_told_of_soon_and_grouped() -> None:
 def test_a_key_that_is_to_be_told_of_once_is_not_kept() -> None:
     world = SweepWorld(50, 5)
     sweep, (key,) = synced([]), some(1)
-    assert sweep.add([key], world.now, once=True) == [key]
+    sweep.add_once([key], world.now)
     world.run(sweep, 10.0)
     world.check([key])
     assert len(sweep) == 0
@@ -270,7 +270,7 @@ def test_a_key_that_is_to_be_told_of_once_is_not_kept() -> None:
 def test_a_key_that_was_told_of_by_other_means_waits_for_its_turn() -> None:
     world = SweepWorld(50, 5)
     sweep, (key,) = synced([]), some(1)
-    assert sweep.add([key], world.now, told=True) == []
+    assert sweep.add([key], world.now, told=True) == [key]
     world.run(sweep, 60.0)
     assert not world.told
     world.run(sweep, 1.13 * CYCLE)
@@ -321,6 +321,35 @@ def test_content_that_is_its_own_name_and_overlong_names_are_not_told_of() -> No
     sweep = synced([])
     assert sweep.add([b"\x00\x03abc", b"", b"\x12\x20", b"\x13\x7f" + bytes(127)], BEGIN) == []
     assert len(sweep) == 0
+
+
+def test_two_sweeps_share_their_keys() -> None:
+    """Those of the two DHTs of a node."""
+    worlds, old, fresh = [SweepWorld(100, 1), SweepWorld(200, 2)], some(50), some(5, seed=1)
+    one, shared = Sweep(ME), bins(old)
+    two = Sweep(ME, keys=one.keys)
+    for sweep in (one, two):
+        sweep.begin_sync()
+    two.take(one.add(fresh[:2], BEGIN), BEGIN)
+    for sweep in (one, two):
+        sweep.end_sync(shared, [], BEGIN)
+    two.take(one.add(fresh[2:], BEGIN), BEGIN)
+    assert one.keys is two.keys
+    for sweep, world in zip((one, two), worlds, strict=True):
+        world.run(sweep, 60.0)
+        world.check([*old, *fresh])
+        assert len(sweep.queue) == 0
+
+
+def test_a_full_queue_has_the_part_of_the_key_space_told_of_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipfs_kit_py.routing.sweep.SWEEP_QUEUE_KEYS", 10)
+    world, old, fresh = SweepWorld(100, 5), some(100), some(200, seed=1)
+    sweep = synced(old)
+    world.run(sweep, CYCLE)
+    sweep.add(fresh, world.now)
+    assert len(sweep.queue) == 10
+    world.run(sweep, 60.0)
+    world.check([*old, *fresh])
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ Source: libp2p/specs kad-dht/README.md (content advertisement); the idea is that
 from __future__ import annotations
 
 import math
-import struct
 from array import array
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING
 from ipfs_kit_py.core.config import (
     KAD_K,
     PROVIDE_INTERVAL_SECONDS,
-    SWEEP_BITS,
     SWEEP_GATHER_SECONDS,
     SWEEP_OFFLINE_FAILURES,
+    SWEEP_QUEUE_KEYS,
     SWEEP_REGIONS,
     SWEEP_RETRY_MAX_SECONDS,
     SWEEP_RETRY_SECONDS,
@@ -29,7 +28,7 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.routing.keys import KEY_BITS, kad_key
 from ipfs_kit_py.routing.network_size import NetworkSize
 from ipfs_kit_py.routing.sweep_keys import BINS, KeyBins, bin_of, worth_telling
-from ipfs_kit_py.routing.sweep_schedule import Schedule, Turn, region_bits
+from ipfs_kit_py.routing.sweep_schedule import Schedule, Turn, pack, region_bits, unpack
 from ipfs_kit_py.routing.sweep_statistics import Counters, SweepStatistics
 from ipfs_kit_py.routing.sweep_work import Work
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.routing.kad_wire import PeerInfo
-
-_DUMP = struct.Struct(f"<4sB{BINS}I{BINS}Q")
-_MAGIC = b"swp1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,8 @@ class Tell:
 
 class Sweep:
     """``now`` is in seconds since 1970. ``load`` and ``restore`` what was kept, then ``begin_sync`` and ``end_sync``
-    with all keys, before the first ``next_action``; ``size`` may be shared with others that look keys up."""
+    with all keys, before the first ``next_action``. ``size`` may be shared with others that look keys up, and ``keys``
+    with the sweep of another DHT."""
 
     def __init__(
         self,
@@ -76,10 +73,11 @@ class Sweep:
         k: int = KAD_K,
         interval: float = PROVIDE_INTERVAL_SECONDS,
         size: NetworkSize | None = None,
+        keys: KeyBins | None = None,
     ) -> None:
         self.k = k
         self.size = NetworkSize(k=k) if size is None else size
-        self.keys = KeyBins()  # all that are told of again and again
+        self.keys = KeyBins() if keys is None else keys  # all that are told of again and again
         self.queue = KeyBins()  # those to be told of now
         self._schedule = Schedule(kad_key(me.raw) / (1 << KEY_BITS), interval)
         self._marks: array[int] | None = array("Q", bytes(8 * BINS))  # of the keys told of before; None once compared
@@ -106,37 +104,50 @@ class Sweep:
 
     # --- what is to be told -------------------------------------------------------------------------------------------
 
-    def add(self, multihashes: Iterable[bytes], now: float, *, once: bool = False, told: bool = False) -> list[bytes]:
-        """Tell of these soon, and again and again but for ``once``; ``told`` were told of just now by other means.
-        Returns those that were queued."""
-        now = self._tick(now)
-        queued: list[bytes] = []
+    def add(self, multihashes: Iterable[bytes], now: float, *, told: bool = False) -> list[bytes]:
+        """Tell of these soon, and again and again; ``told`` were told of just now by other means. Returns the new ones:
+        a sweep that shares the keys is to ``take`` them."""
+        new: list[bytes] = []
         for multihash in filter(worth_telling, multihashes):
-            if not once:
-                self._note(True, multihash)
-                if not self._add(multihash, now) and not told:
-                    continue
-            if not told and self.queue.add(multihash):
-                queued.append(multihash)
-        if queued:
-            self._ready = min(self._ready, now + SWEEP_GATHER_SECONDS)
-        return queued
+            self._note(True, multihash)
+            if self.keys.add(multihash):
+                new.append(multihash)
+        self.take(new, now, told=told)
+        return new
 
-    def _add(self, multihash: bytes, now: float) -> bool:
-        if not self.keys.add(multihash):
-            return False
-        number = bin_of(multihash)
-        if self.keys.counts()[number] == 1:  # nothing else there: its turn begins with this one
-            self._schedule.done[number] = now
-            self._turns = None
-        return True
+    def add_once(self, multihashes: Iterable[bytes], now: float) -> None:
+        """Tell of these soon, and not again."""
+        now = self._tick(now)
+        self.queue.update(multihashes)
+        self._gather(now)
+
+    def take(self, multihashes: Iterable[bytes], now: float, *, told: bool = False) -> None:
+        """Queue what was just added to ``keys``. Where the queue is full their part of the key space is due instead."""
+        now = self._tick(now)
+        for multihash in multihashes:
+            number = bin_of(multihash)
+            if self.keys.counts()[number] == 1:  # nothing else there: its turn begins with it
+                self._schedule.done[number] = now
+                self._turns = None
+            if told:
+                self.queue.discard(multihash)
+            elif len(self.queue) < SWEEP_QUEUE_KEYS:
+                self.queue.add(multihash)
+            else:
+                self._schedule.done[number] = 0.0
+                self._turns = None
+        self._gather(now)
+
+    def _gather(self, now: float) -> None:
+        if len(self.queue):
+            self._ready = min(self._ready, now + SWEEP_GATHER_SECONDS)
+        self._wake = -math.inf
 
     def restore(self, multihashes: Iterable[bytes], now: float) -> None:
         """Queue what was queued before the restart."""
         now = self._tick(now)
         self.queue.update(multihashes)
-        if len(self.queue):
-            self._ready = now
+        self._ready = now
 
     def remove(self, multihashes: Iterable[bytes]) -> None:
         """Tell of these no more; those who were told forget them by themselves."""
@@ -160,14 +171,13 @@ class Sweep:
         queued: list[bytes] = []
         first, self._marks = self._marks, None
         if first is None:
-            queued = [one for one in missed if one in keys and one not in self.keys and self.queue.add(one)]
+            queued = [one for one in missed if one in keys and one not in self.keys]
         self.keys, self._log, self._turns = keys, None, None
+        self.take(queued, now - self._ahead)
         if first is not None:
             for number, mark in enumerate(keys.marks()):
                 if mark != first[number] ^ self.queue.marks()[number]:
                     self._schedule.done[number] = 0.0
-        if queued:
-            self._ready = min(self._ready, now + SWEEP_GATHER_SECONDS)
         return queued
 
     def _note(self, added: bool, multihash: bytes) -> None:
@@ -367,23 +377,20 @@ class Sweep:
         )
 
     def dump(self) -> bytes:
-        """When each part of the key space was done, and a mark of what was in it: under 52 KB. The keys are the
-        store's, and those in ``queue`` are kept by whoever keeps this."""
-        done = (max(0, int(seconds - self._ahead)) for seconds in self._schedule.done)
-        marks = (mine ^ queued for mine, queued in zip(self.keys.marks(), self.queue.marks(), strict=True))
-        return _DUMP.pack(_MAGIC, SWEEP_BITS, *done, *marks)
+        """When each part of the key space was done, and a mark of what was told there: ``sweep_schedule.pack``. The
+        keys are the store's."""
+        done = (seconds - self._ahead for seconds in self._schedule.done)
+        return pack(done, (mine ^ queued for mine, queued in zip(self.keys.marks(), self.queue.marks(), strict=True)))
 
     def load(self, data: bytes, now: float) -> bool:
         """Go on from a ``dump``; False, and everything is due, where it cannot be read. What was done in the future
         by this clock was not."""
         now = self._tick(now)
-        if len(data) != _DUMP.size:
+        found = unpack(data)
+        if found is None:
             return False
-        magic, bits, *rest = _DUMP.unpack(data)
-        if magic != _MAGIC or bits != SWEEP_BITS:
-            return False
-        self._schedule.done = array("d", (float(done) if done <= now else 0.0 for done in rest[:BINS]))
-        self._marks = array("Q", rest[BINS:])
+        done, self._marks = found
+        self._schedule.done = array("d", (seconds if seconds <= now else 0.0 for seconds in done))
         self._turns = None
         return True
 

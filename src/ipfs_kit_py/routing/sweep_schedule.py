@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from math import log2
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_kit_py.core.config import (
     PROVIDE_INTERVAL_SECONDS,
@@ -15,8 +16,13 @@ from ipfs_kit_py.core.config import (
 )
 from ipfs_kit_py.routing.sweep_keys import BINS, KeyBins
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _SLACK = 1 / 8  # of an interval by which a part that was told of early is told of late once: regions change their size
 _NEAR_BITS = 0.8  # an estimate that wavers about one half does not change all regions each time
+_PACKED = struct.Struct(f"<4sB{BINS}I{BINS}Q")
+_MAGIC = b"swp1"
 
 
 class Turn(NamedTuple):
@@ -64,3 +70,18 @@ def region_bits(size: float | None, keys: int, before: int = -1) -> int:
     by_peers = before if abs(before - exact) < _NEAR_BITS else round(exact)
     by_keys = max(0, (keys - 1) // SWEEP_REGION_KEYS).bit_length()
     return min(SWEEP_BITS, max(by_peers, by_keys))
+
+
+def pack(done: Iterable[float], marks: Iterable[int]) -> bytes:
+    """When each bin was done and what was in it, in under 50 KB."""
+    return _PACKED.pack(_MAGIC, SWEEP_BITS, *(max(0, int(seconds)) for seconds in done), *marks)
+
+
+def unpack(data: bytes) -> tuple[array[float], array[int]] | None:
+    """What ``pack`` was given; ``None`` where it cannot be read."""
+    if len(data) != _PACKED.size:
+        return None
+    magic, bits, *rest = _PACKED.unpack(data)
+    if magic != _MAGIC or bits != SWEEP_BITS:
+        return None
+    return array("d", map(float, rest[:BINS])), array("Q", rest[BINS:])
