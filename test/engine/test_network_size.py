@@ -52,10 +52,17 @@ def test_few_answers_once_are_not_all_but_several_times_are() -> None:
     world, size = SweepWorld(2_000, 1), NetworkSize()
     measured(world, size, 10)
     few = [random.Random(0).getrandbits(256) for _ in range(5)]
-    assert [size.on_closest(0, few, 0.0) for _ in range(SIZE_MIN_LOOKUPS)] == [False] * (SIZE_MIN_LOOKUPS - 1) + [True]
+    assert [size.on_closest(at, few, 0.0) for at in range(SIZE_MIN_LOOKUPS)] == [False] * (SIZE_MIN_LOOKUPS - 1) + [True]
     assert size.estimate() == 5
     measured(world, size, SIZE_MIN_LOOKUPS)
     assert size.estimate() == pytest.approx(2_000, rel=0.4)
+
+
+def test_a_lookup_that_is_told_of_twice_counts_once() -> None:
+    size = NetworkSize()
+    for _ in range(SIZE_MIN_LOOKUPS):
+        assert not size.on_closest(0, [1 << 250] * 20, 0.0)
+    assert size.estimate() is None
 
 
 def test_what_is_old_is_forgotten() -> None:

@@ -270,7 +270,8 @@ def test_a_key_that_is_to_be_told_of_once_is_not_kept() -> None:
 def test_a_key_that_was_told_of_by_other_means_waits_for_its_turn() -> None:
     world = SweepWorld(50, 5)
     sweep, (key,) = synced([]), some(1)
-    assert sweep.add([key], world.now, told=True) == [key]
+    assert sweep.add([key], world.now) == [key]
+    sweep.on_provided([key])
     world.run(sweep, 60.0)
     assert not world.told
     world.run(sweep, 1.13 * CYCLE)

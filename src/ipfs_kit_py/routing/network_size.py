@@ -27,6 +27,7 @@ class NetworkSize:
     def __init__(self, *, k: int = KAD_K) -> None:
         self.k = k
         self._measured: deque[tuple[float, int, float]] = deque(maxlen=SIZE_LOOKUPS)  # when, peers, share of the space
+        self._last: tuple[int, bool] | None = None
         self._few = 0  # lookups in a row that ended with fewer than k
 
     def __repr__(self) -> str:
@@ -34,7 +35,13 @@ class NetworkSize:
 
     def on_closest(self, target: int, keys: Iterable[int], now: float) -> bool:
         """A lookup for ``target`` has ended with peers of these keys. Whether they are taken to be all that there are:
-        fewer than ``k``, and before none or several times in a row, not just once because many were silent."""
+        fewer than ``k``, and before none or several times in a row, not just once because many were silent. A lookup
+        that is told of twice in a row, by who did it and who wanted it, counts once."""
+        if self._last is None or self._last[0] != target:
+            self._last = target, self._count(target, keys, now)
+        return self._last[1]
+
+    def _count(self, target: int, keys: Iterable[int], now: float) -> bool:
         distances = sorted(key ^ target for key in keys)
         if not distances:
             return False

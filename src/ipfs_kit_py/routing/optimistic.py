@@ -106,6 +106,13 @@ class Optimistic:
         self._flying -= 1
         self._failed += 1
 
+    def give_up(self) -> None:
+        """Nobody else will be told: it took too long, or the node ends."""
+        self._failed += self._flying + len(self._todo)
+        self._flying = 0
+        self._todo.clear()
+        self._ended = True
+
     def statistics(self) -> OptimisticStatistics:
         """The counts of this moment."""
         return OptimisticStatistics(self._told, self._early, self._failed)

@@ -104,15 +104,16 @@ class Sweep:
 
     # --- what is to be told -------------------------------------------------------------------------------------------
 
-    def add(self, multihashes: Iterable[bytes], now: float, *, told: bool = False) -> list[bytes]:
-        """Tell of these soon, and again and again; ``told`` were told of just now by other means. Returns the new ones:
-        a sweep that shares the keys is to ``take`` them."""
+    def add(self, multihashes: Iterable[bytes], now: float) -> list[bytes]:
+        """Tell of these soon, and again and again. Returns the new ones: a sweep that shares the keys is to ``take``
+        them."""
         new: list[bytes] = []
         for multihash in filter(worth_telling, multihashes):
-            self._note(True, multihash)
+            if self._log is not None:
+                self._log.append((True, multihash))
             if self.keys.add(multihash):
                 new.append(multihash)
-        self.take(new, now, told=told)
+        self.take(new, now)
         return new
 
     def add_once(self, multihashes: Iterable[bytes], now: float) -> None:
@@ -121,7 +122,7 @@ class Sweep:
         self.queue.update(multihashes)
         self._gather(now)
 
-    def take(self, multihashes: Iterable[bytes], now: float, *, told: bool = False) -> None:
+    def take(self, multihashes: Iterable[bytes], now: float) -> None:
         """Queue what was just added to ``keys``. Where the queue is full their part of the key space is due instead."""
         now = self._tick(now)
         for multihash in multihashes:
@@ -129,14 +130,17 @@ class Sweep:
             if self.keys.counts()[number] == 1:  # nothing else there: its turn begins with it
                 self._schedule.done[number] = now
                 self._turns = None
-            if told:
-                self.queue.discard(multihash)
-            elif len(self.queue) < SWEEP_QUEUE_KEYS:
+            if len(self.queue) < SWEEP_QUEUE_KEYS:
                 self.queue.add(multihash)
             else:
                 self._schedule.done[number] = 0.0
                 self._turns = None
         self._gather(now)
+
+    def on_provided(self, multihashes: Iterable[bytes]) -> None:
+        """These were told of just now by other means: they wait for their turn."""
+        for multihash in multihashes:
+            self.queue.discard(multihash)
 
     def _gather(self, now: float) -> None:
         if len(self.queue):
@@ -152,7 +156,8 @@ class Sweep:
     def remove(self, multihashes: Iterable[bytes]) -> None:
         """Tell of these no more; those who were told forget them by themselves."""
         for multihash in multihashes:
-            self._note(False, multihash)
+            if self._log is not None:
+                self._log.append((False, multihash))
             self.keys.discard(multihash)
             self.queue.discard(multihash)
         self._turns = None
@@ -160,6 +165,10 @@ class Sweep:
     def begin_sync(self) -> None:
         """A full list of the keys is being made; what changes meanwhile is added to it."""
         self._log = []
+
+    def cancel_sync(self) -> None:
+        """It could not be made: the keys are those of before."""
+        self._log = None
 
     def end_sync(self, keys: KeyBins, missed: Iterable[bytes], now: float) -> list[bytes]:
         """From now on these are the keys; ``missed`` are those of them that are not in ``self.keys``. Returns those
@@ -179,10 +188,6 @@ class Sweep:
                 if mark != first[number] ^ self.queue.marks()[number]:
                     self._schedule.done[number] = 0.0
         return queued
-
-    def _note(self, added: bool, multihash: bytes) -> None:
-        if self._log is not None:
-            self._log.append((added, multihash))
 
     # --- what to do ---------------------------------------------------------------------------------------------------
 
