@@ -21,14 +21,12 @@ from ipfs_kit_py.core.config import (
     SWEEP_OFFLINE_FAILURES,
     SWEEP_QUEUE_KEYS,
     SWEEP_REGIONS,
-    SWEEP_RETRY_MAX_SECONDS,
-    SWEEP_RETRY_SECONDS,
     SWEEP_TELLS,
 )
 from ipfs_kit_py.routing.keys import KEY_BITS, kad_key
 from ipfs_kit_py.routing.network_size import NetworkSize
 from ipfs_kit_py.routing.sweep_keys import BINS, KeyBins, bin_of, worth_telling
-from ipfs_kit_py.routing.sweep_schedule import Schedule, Turn, pack, region_bits, unpack
+from ipfs_kit_py.routing.sweep_schedule import Schedule, Turn, pack, pause_after, region_bits, unpack
 from ipfs_kit_py.routing.sweep_statistics import Counters, SweepStatistics
 from ipfs_kit_py.routing.sweep_work import Work
 
@@ -340,8 +338,8 @@ class Sweep:
         self._count(failed_regions=1)
         self._failures += 1
         _when, tries = self._retry.get((work.new, work.first), (0.0, 0))
-        self._retry[work.new, work.first] = now + _pause(tries), tries + 1
-        self._hold = now + _pause(self._failures - SWEEP_OFFLINE_FAILURES)
+        self._retry[work.new, work.first] = now + pause_after(tries), tries + 1
+        self._hold = now + pause_after(self._failures - SWEEP_OFFLINE_FAILURES)
 
     def _tick(self, now: float) -> float:
         """The time by a clock that is never set back. If one goes on by much, the machine may just have slept."""
@@ -398,7 +396,3 @@ class Sweep:
         self._schedule.done = array("d", (seconds if seconds <= now else 0.0 for seconds in done))
         self._turns = None
         return True
-
-
-def _pause(tries: int) -> float:
-    return min(SWEEP_RETRY_MAX_SECONDS, SWEEP_RETRY_SECONDS * 2.0 ** min(max(0, tries), 20))

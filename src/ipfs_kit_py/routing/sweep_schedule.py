@@ -12,6 +12,8 @@ from ipfs_kit_py.core.config import (
     SWEEP_BITS,
     SWEEP_REGION_KEYS,
     SWEEP_REGION_PEERS,
+    SWEEP_RETRY_MAX_SECONDS,
+    SWEEP_RETRY_SECONDS,
     SWEEP_SIZE,
 )
 from ipfs_kit_py.routing.sweep_keys import BINS, KeyBins
@@ -70,6 +72,11 @@ def region_bits(size: float | None, keys: int, before: int = -1) -> int:
     by_peers = before if abs(before - exact) < _NEAR_BITS else round(exact)
     by_keys = max(0, (keys - 1) // SWEEP_REGION_KEYS).bit_length()
     return min(SWEEP_BITS, max(by_peers, by_keys))
+
+
+def pause_after(failures: int) -> float:
+    """How long to wait after one failure more than so many in a row."""
+    return min(SWEEP_RETRY_MAX_SECONDS, SWEEP_RETRY_SECONDS * 2.0 ** min(max(0, failures), 20))
 
 
 def pack(done: Iterable[float], marks: Iterable[int]) -> bytes:
