@@ -467,16 +467,39 @@ KAD_SEND_SECONDS = 10.0  # for one peer to take a record, dialling included
 KAD_SENDS = 20  # records that are put to peers at once, of one call
 KAD_SAVE_SECONDS = 600.0  # between writes of the table and the records to the repo
 
+# --- the router -------------------------------------------------------------------------------------------------------
+ROUTER_SECONDS = 60.0  # one search for providers, all routers together: the DHT takes about ten at the worst
+ROUTER_WAITING = 64  # providers of one router that wait for whoever searches; it is not read further until he takes one
+ROUTER_ANSWERS = 4096  # providers read of one router for one search: one that gives more is left
+ROUTER_COUNT = 1000  # providers that one search may ask for
+ROUTER_ADDRESSES = BOOK_MAX_ADDRESSES  # of one provider, taken from all that name it in turn
+ROUTER_ADDRESSES_READ = 64  # of one provider in one answer that are looked at
+ROUTER_PEER_SEARCHES = 4  # of one search at once, for peers that are named without an address
+ROUTER_PEER_SECONDS = 10.0  # one of them: the others go on without
+ROUTER_LOOKUPS = 64  # searches at once; others wait
+CONNECTED_PEERS = 32  # connected peers asked for one search: those that a fetch would ask, with some to spare
+CONNECTED_SECONDS = 5.0  # for them to answer: a busy peer's round trip
+INQUIRIES = 256  # of connected peers at once; more are refused
+ANNOUNCE_QUEUE = 10_000  # contents that wait to be told of, the oldest goes: 80 bytes each
+ANNOUNCE_BATCH = 64  # told of at once
+ANNOUNCE_RETRY_SECONDS = 30.0  # before a batch that reached nobody is tried again, doubled each time
+ANNOUNCE_RETRY_MAX_SECONDS = 600.0  # the longest of these
+ANNOUNCE_SECONDS = 120.0  # for one batch to be told of
+
 # --- names ------------------------------------------------------------------------------------------------------------
 IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number
 IPNS_VALUE_BYTES = 2 * KIB  # of a path that we publish twice in one record, V1 and V2, beside keys and signatures
 IPNS_LIFETIME_SECONDS = 48 * 3600.0  # what a record is valid for; as long as the DHT keeps it
 IPNS_REPUBLISH_SECONDS = 4 * 3600.0  # between publications of our names; Kubo's number
+IPNS_REPUBLISH_MIN_SECONDS = 60.0  # and at least, however short the lifetime; one under twice this may have gaps
 IPNS_RETRY_SECONDS = 300.0  # before one that failed is tried again
+IPNS_PARALLEL = 4  # names published again at once: a slow one holds up no other
 IPNS_TTL_SECONDS = 300.0  # how long others may take it from their caches; Kubo's number
 IPNS_MAX_TTL_SECONDS = 7 * 86400.0  # the longest that we believe another's
 IPNS_MAX_DEPTH = 32  # names that lead to names; Kubo's number
 IPNS_CACHE_NAMES = 1024  # resolved names kept, the last used; a record has at most 10 KiB
+IPNS_MARKS = 8192  # names whose newest record is remembered, the last followed; ~100 bytes each
+KEY_FILE_BYTES = 64 * KIB  # of a key that is imported; an RSA key of 8192 bits has 6.5 KiB as PEM
 KEYSTORE_MAX_KEYS = 1024  # in one keystore, each republished every 4 h
 KEYSTORE_NAME_CHARS = 128  # of a key's name, which is a file's name when encoded
 
@@ -513,6 +536,8 @@ BOOTSTRAP_MAX_PEERS = 64  # that one list of bootstrap peers with its names lead
 DNSADDR_DEPTH = 8  # names below names
 DNSADDR_MAX_LOOKUPS = 32  # of one round: records of others decide which
 DNSADDR_MAX_RECORDS = 256  # read of one answer
+DNSLINK_MAX_RECORDS = 64  # TXT records of a name that are looked at for a DNSLink
+DNS_NAME_CHARS = 253  # of a domain name; RFC 1035 section 2.3.4
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
