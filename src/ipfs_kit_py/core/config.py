@@ -480,11 +480,7 @@ ROUTER_LOOKUPS = 64  # searches at once; others wait
 CONNECTED_PEERS = 32  # connected peers asked for one search: those that a fetch would ask, with some to spare
 CONNECTED_SECONDS = 5.0  # for them to answer: a busy peer's round trip
 INQUIRIES = 256  # of connected peers at once; more are refused
-ANNOUNCE_QUEUE = 10_000  # contents that wait to be told of, the oldest goes: 80 bytes each
-ANNOUNCE_BATCH = 64  # told of at once
-ANNOUNCE_RETRY_SECONDS = 30.0  # before a batch that reached nobody is tried again, doubled each time
-ANNOUNCE_RETRY_MAX_SECONDS = 600.0  # the longest of these
-ANNOUNCE_SECONDS = 120.0  # for one batch to be told of
+ANNOUNCE_SECONDS = 20.0  # that whoever announces content waits until others know; then it goes on without him
 
 # --- names ------------------------------------------------------------------------------------------------------------
 IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number
@@ -499,6 +495,7 @@ IPNS_MAX_TTL_SECONDS = 7 * 86400.0  # the longest that we believe another's
 IPNS_MAX_DEPTH = 32  # names that lead to names; Kubo's number
 IPNS_CACHE_NAMES = 1024  # resolved names kept, the last used; a record has at most 10 KiB
 IPNS_MARKS = 8192  # names whose newest record is remembered, the last followed; ~100 bytes each
+IPNS_MARKS_DROPPED = 64  # deleted from the disk at a time: one may take a millisecond
 KEY_FILE_BYTES = 64 * KIB  # of a key that is imported; an RSA key of 8192 bits has 6.5 KiB as PEM
 KEYSTORE_MAX_KEYS = 1024  # in one keystore, each republished every 4 h
 KEYSTORE_NAME_CHARS = 128  # of a key's name, which is a file's name when encoded
