@@ -1,0 +1,411 @@
+"""The DHT over the network in memory."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+import trio.testing
+
+from ipfs_kit_py.core.cid import CID
+from ipfs_kit_py.core.config import KAD_IDLE_STREAMS, KAD_PROVIDE_SECONDS, KAD_STREAM_IDLE_SECONDS
+from ipfs_kit_py.core.errors import InvalidRecord, NotFound, NotRunning, PeerUnreachable
+from ipfs_kit_py.crypto import ipns
+from ipfs_kit_py.crypto.keys import PrivateKey
+from ipfs_kit_py.net.memory import MemoryNetwork
+from ipfs_kit_py.routing.dht import Dht
+from ipfs_kit_py.routing.kad_wire import KAD, KAD_LAN, Message, MessageType, PeerInfo
+from test.net.dhts import Member, Server, asked, ips, routing, wall
+from test.net.swarms import Stranger, in_memory, play, running, settle
+
+KEY = CID.of(b"content").multihash
+
+
+async def joined(members: list[Member], rng: random.Random | None = None) -> None:
+    """Each but the first joins by one that is there already."""
+    rng = rng or random.Random(1)
+    for number, member in enumerate(members[1:], 1):
+        await member.join(rng.choice(members[:number]))
+
+
+def test_what_one_provides_all_find() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(30)]
+        async with routing(*members):
+            await joined(members)
+            await members[3].dht.provide([KEY])
+            for member in members:
+                if member is not members[3]:
+                    [found] = await member.providers(KEY)
+                    assert (found.peer, found.addresses) == (members[3].peer_id, (members[3].address,))
+            assert sum(len(member.dht._providers[member.side.side]) for member in members) >= 20
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("first", "protocol"), [("10.0", KAD_LAN), ("11.0", KAD)])
+def test_each_address_has_its_dht(first: str, protocol: str) -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(3, first)]
+        async with routing(*members):
+            await joined(members)
+            await members[0].dht.provide([KEY])
+            assert next(found.source for found in await members[2].providers(KEY)) in (
+                "dht",
+                f"{members[2].side.side.name} dht",
+            )
+            other = members[0].dht.sides[not first.startswith("10.")]
+            assert len(other.table) == 0
+            assert members[0].side.side.protocol == protocol
+            assert not other.server.statistics().answered
+
+    play(scenario)
+
+
+def test_a_client_asks_and_is_in_no_table() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        servers = [Member(network, ip) for ip in ips(3, "11.0")]
+        client = Member(network, "11.9.9.9", server=False)
+        assert client.dht.mode == "client"
+        async with routing(*servers, client):
+            await joined(servers)
+            await client.join(servers[0])
+            await servers[1].dht.provide([KEY])
+            assert [found.peer for found in await client.providers(KEY)] == [servers[1].peer_id]
+            await trio.sleep(100.0)
+            assert all(client.peer_id not in server.table for server in servers)
+            assert KAD not in client.swarm.protocols()
+
+    play(scenario)
+
+
+def test_a_key_that_nobody_provides_ends_with_nobody() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(5)]
+        async with routing(*members):
+            await joined(members)
+            assert await members[0].providers(KEY) == []
+
+    play(scenario)
+
+
+def test_without_anybody_to_ask_it_says_so() -> None:
+    async def scenario() -> None:
+        member = Member(MemoryNetwork(), "10.0.0.1")
+        with pytest.raises(NotRunning):
+            await member.providers(KEY)
+        async with routing(member):
+            for call in (
+                lambda: member.providers(KEY),
+                lambda: member.dht.provide([KEY]),
+                lambda: member.dht.closest_peers(KEY),
+                lambda: member.dht.get_value(ipns.record_key(member.peer_id)),
+            ):
+                with pytest.raises(PeerUnreachable, match="DHT"):
+                    await call()
+            with pytest.raises(NotFound):
+                await member.dht.find_peer(PrivateKey.generate().peer_id())
+
+    play(scenario)
+
+
+def test_a_search_that_is_left_early_asks_nobody_else() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(20)]
+        async with routing(*members):
+            await joined(members)
+            for member in members[1:8]:
+                await member.dht.provide([KEY])
+            [_only] = await members[9].providers(KEY, count=1)
+            await trio.sleep(60.0)
+            before = [member.side.server.statistics().answered for member in members]
+            await trio.sleep(60.0)
+            assert before == [member.side.server.statistics().answered for member in members]
+
+    play(scenario)
+
+
+def test_requests_to_one_peer_share_a_stream_and_a_closed_one_is_made_anew() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2))
+        async with routing(one, two):
+            await one.join(two)
+            info = PeerInfo(two.peer_id, (two.address,))
+            await trio.sleep(10.0)
+            opened = one.side.rpc.statistics().opened
+            for _ in range(10):
+                await one.side.request(info, Message(MessageType.FIND_NODE, KEY))
+            assert one.side.rpc.statistics().opened == opened
+            await trio.sleep(KAD_STREAM_IDLE_SECONDS + 5)  # the other side has closed it
+            await one.side.request(info, Message(MessageType.FIND_NODE, KEY))
+            assert one.side.rpc.statistics().opened == opened + 1
+            await two.swarm.disconnect(one.peer_id)
+            await settle(lambda: not one.swarm.connected())
+            await one.side.request(info, Message(MessageType.FIND_NODE, KEY))
+            assert one.side.rpc.statistics().idle == 1 <= KAD_IDLE_STREAMS
+
+    play(scenario)
+
+
+def test_a_request_that_is_given_up_leaves_no_answer_for_the_next() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        member = Member(network, "10.0.0.1")
+        slow = [False]
+
+        def answer(request: Message) -> Message | None:
+            return None if slow[0] else Message(request.type, request.key)
+
+        server = Server(network, "10.0.0.2", answer)
+        async with routing(member), trio.open_nursery() as nursery:
+            await server.join(member, nursery)
+            slow[0] = True
+            with trio.move_on_after(1.0):
+                await member.side.request(server.info, Message(MessageType.FIND_NODE, b"first"))
+            slow[0] = False
+            found = await member.side.request(server.info, Message(MessageType.FIND_NODE, b"second"))
+            assert found.key == b"second"
+            nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+def test_a_table_forgets_who_stops_serving() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2, "11.0"))
+        async with routing(one), running(two.swarm), trio.open_nursery() as nursery:
+            await nursery.start(two.dht.run)
+            await one.join(two)
+            two.swarm.remove_handler(KAD)
+            await settle(lambda: two.peer_id not in one.table)
+            nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+def test_a_peer_that_is_gone_leaves_the_table_after_a_check() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two, three = (Member(network, ip) for ip in ips(3))
+        async with routing(one, three):
+            async with routing(two):
+                await one.join(two, three)
+            await settle(lambda: two.peer_id not in one.swarm.connected())
+            await settle(lambda: two.peer_id not in one.table, 3 * 3600.0)
+            assert three.peer_id in one.table
+
+    play(scenario)
+
+
+def test_a_peer_is_found_by_those_who_know_it() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(25)]
+        async with routing(*members):
+            await joined(members)
+            found = await members[24].dht.find_peer(members[3].peer_id)
+            assert members[3].address in found.addresses
+
+    play(scenario)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def record(key: PrivateKey, sequence: int) -> tuple[bytes, bytes]:
+    """The DHT key of a name and a record of it."""
+    return ipns.record_key(key.peer_id()), ipns.create(key, "/ipfs/bafkqaaa", sequence, wall())
+
+
+def test_a_value_is_kept_by_the_closest_and_found_by_all() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(30)]
+        async with routing(*members):
+            await joined(members)
+            name, value = record(PrivateKey.generate(), 1)
+            await members[0].dht.put_value(name, value)
+            for member in members[1:]:
+                assert await member.dht.get_value(name) == value
+
+    play(scenario)
+
+
+def test_the_newest_value_wins_and_the_old_ones_are_mended() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(12)]
+        async with routing(*members):
+            await joined(members)
+            key = PrivateKey.generate()
+            name, old = record(key, 1)
+            _name, new = record(key, 2)
+            await members[0].dht.put_value(name, old)
+            members[5].dht._values[members[5].side.side].put(name, new, members[5].peer_id, wall())
+            assert await members[7].dht.get_value(name) == new
+            await trio.sleep(10.0)
+            have = [member.dht._values[member.side.side].get(name, wall()) for member in members]
+            assert have.count(new) >= 11
+            with pytest.raises(InvalidRecord, match="newer"):
+                await members[5].dht.put_value(name, old)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00" * 100, b"junk"])
+def test_what_is_no_record_is_put_nowhere(value: bytes) -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2))
+        async with routing(one, two):
+            await one.join(two)
+            with pytest.raises(InvalidRecord):
+                await one.dht.put_value(ipns.record_key(one.peer_id), value)
+            with pytest.raises(InvalidRecord):
+                await one.dht.put_value(b"/other/x", b"value")
+            with pytest.raises(NotFound):
+                await one.dht.get_value(ipns.record_key(one.peer_id))
+
+    play(scenario)
+
+
+# --- over restarts ----------------------------------------------------------------------------------------------------
+
+
+class KeptInMemory:
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def load(self, name: str) -> bytes | None:
+        return self.kept.get(name)
+
+    async def save(self, name: str, data: bytes) -> None:
+        self.kept[name] = data
+
+
+def test_tables_and_records_outlive_a_restart() -> None:
+    async def scenario() -> None:
+        network, keeper = MemoryNetwork(), KeptInMemory()
+        members = [Member(network, ip) for ip in ips(5)]
+        keeping = Member(network, "10.7.7.7", keeper=keeper)
+        name, value = record(PrivateKey.generate(), 1)
+        async with routing(*members):
+            async with routing(keeping):
+                await keeping.join(*members)
+                await members[0].join(*members[1:], keeping)
+                await members[0].dht.provide([KEY])
+                await members[0].dht.put_value(name, value)
+            swarm = in_memory(network, "10.7.7.7", key=keeping.swarm._key)
+            again = Dht(swarm, clock=wall, keeper=keeper)
+            async with running(swarm), trio.open_nursery() as nursery:
+                await nursery.start(again.run)
+                assert len(again.sides[1].table) == 5
+                providers, values = again.statistics().providers[1], again.statistics().values[1]
+                assert (providers.records, values.values) == (1, 1)
+                nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"5", b"[null, 5, {}, []]", b'[{"peer": 1}]', b"\xff", b'["x"]'])
+def test_damaged_records_are_passed_over(damage: bytes) -> None:
+    async def scenario() -> None:
+        keeper = KeptInMemory()
+        keeper.kept = {f"lan/{name}": damage for name in ("table", "providers", "values")}
+        member = Member(MemoryNetwork(), "10.0.0.1", keeper=keeper)
+        async with routing(member):
+            assert len(member.table) == 0
+
+    play(scenario)
+
+
+def test_provider_records_end() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two, three = (Member(network, ip) for ip in ips(3))
+        async with routing(one, two, three):
+            await joined([one, two, three])
+            await one.dht.provide([KEY])
+            assert await three.providers(KEY)
+            await trio.sleep(KAD_PROVIDE_SECONDS + 1)
+            assert await three.providers(KEY) == []
+
+    play(scenario)
+
+
+# --- many -------------------------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_nodes_in_one_process() -> None:
+    async def scenario() -> None:
+        network, rng = MemoryNetwork(), random.Random(2)
+        members = [Member(network, ip, high_water=30) for ip in ips(200)]
+        async with routing(*members):
+            await joined(members, rng)
+            keys = [CID.of(bytes([number])).multihash for number in range(10)]
+            for key in keys:
+                await rng.choice(members).dht.provide([key])
+            for key in keys:
+                for member in rng.sample(members, 3):
+                    assert len(await member.providers(key)) == 1
+            sizes = [len(member.table) for member in members]
+            assert min(sizes) > 20
+
+    play(scenario)
+
+
+def test_two_searches_do_not_hear_of_each_other() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(10)]
+        other = CID.of(b"other").multihash
+        async with routing(*members):
+            await joined(members)
+            await members[1].dht.provide([KEY])
+            await members[2].dht.provide([other])
+            found: dict[bytes, list[object]] = {}
+
+            async def search(key: bytes) -> None:
+                found[key] = [row.peer for row in await members[5].providers(key)]
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(search, KEY)
+                nursery.start_soon(search, other)
+            assert found == {KEY: [members[1].peer_id], other: [members[2].peer_id]}
+
+    play(scenario)
+
+
+def test_a_member_answers_a_stranger_as_the_specification_has_it() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        members = [Member(network, ip) for ip in ips(30)]
+        stranger = Stranger(network, "10.5.5.5")
+        async with routing(*members), trio.open_nursery() as nursery:
+            await joined(members)
+            await members[1].dht.provide([KEY])
+            connection = await stranger.connect(members[0].address, nursery)
+            ping, node, providers = await asked(
+                connection,
+                Message(MessageType.PING),
+                Message(MessageType.FIND_NODE, members[4].peer_id.raw),
+                Message(MessageType.GET_PROVIDERS, KEY),
+            )
+            assert ping == Message(MessageType.PING)
+            assert len(node.closer) == 20
+            assert (
+                members[4].peer_id in {info.peer for info in node.closer} or members[4].peer_id not in members[0].table
+            )
+            assert all(info.addresses for info in node.closer)
+            assert providers.key == KEY
+            nursery.cancel_scope.cancel()
+
+    play(scenario)
