@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from trio import TaskStatus
 
+    from ipfs_kit_py.bitswap.inquiries import Inquiry
     from ipfs_kit_py.core.cid import CID, PeerID
     from ipfs_kit_py.core.interfaces import BlockStore, Network
 
@@ -175,6 +176,17 @@ class Client:
     def expected_seconds(self, session: int, size: int) -> float:
         """How long ``size`` bytes would take a session, as its peers were measured."""
         return self._wants.expected_seconds(session, size)
+
+    def inquire(self, multihash: bytes, listener: Callable[[], None]) -> Inquiry | None:
+        """Ask connected peers whether they have a block; ``listener`` hears of answers. ``None`` beyond the limit."""
+        inquiry = self._wants.inquiries.ask(multihash, listener, trio.current_time())
+        self._act()
+        return inquiry
+
+    def end_inquiry(self, inquiry: Inquiry, listener: Callable[[], None]) -> None:
+        """Nothing more of it is needed."""
+        self._wants.inquiries.end(inquiry, listener)
+        self._act()
 
     # --- what happens -------------------------------------------------------------------------------------------------
 

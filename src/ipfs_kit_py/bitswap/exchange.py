@@ -14,6 +14,7 @@ from ipfs_kit_py.bitswap.server import Server
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, decode
 from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.config import (
+    CONNECTED_SECONDS,
     LARGE_MESSAGE_BYTES,
     MAX_BITSWAP_STREAMS_PER_PEER,
     MAX_LARGE_MESSAGES_PER_PEER,
@@ -23,7 +24,7 @@ from ipfs_kit_py.core.errors import ProtocolViolation
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from trio import TaskStatus
@@ -100,6 +101,35 @@ class Bitswap:
     def always_ask(self, peer: PeerID) -> None:
         """Ask this peer for everything that must be probed: the caller chose it."""
         self._client.always_ask(peer)
+
+    async def who_has(self, multihash: bytes, *, seconds: float = CONNECTED_SECONDS) -> AsyncGenerator[PeerID, None]:
+        """Connected peers that say within ``seconds`` that they have a block, as they answer. Asked are those that a
+        want would be told to; the block is not fetched."""
+        woken = trio.Event()
+        until = trio.current_time() + seconds
+
+        def wake() -> None:
+            woken.set()
+
+        inquiry = self._client.inquire(multihash, wake)
+        if inquiry is None:
+            return
+        given = 0
+        try:
+            while True:
+                for peer in list(inquiry.have)[given:]:
+                    given += 1
+                    yield peer
+                if given < len(inquiry.have):
+                    continue
+                with trio.move_on_at(until) as patience:
+                    if inquiry.waiting:
+                        await woken.wait()
+                woken = trio.Event()
+                if given == len(inquiry.have) and (patience.cancelled_caught or not inquiry.waiting):
+                    return
+        finally:
+            self._client.end_inquiry(inquiry, wake)
 
     async def announce_have(self, blocks: Sequence[Block]) -> None:
         """These blocks are in the store now: serve the peers, and our own fetches, that wait for them."""

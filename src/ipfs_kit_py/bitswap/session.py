@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ipfs_kit_py.bitswap.inquiries import Inquiries
 from ipfs_kit_py.bitswap.neighbours import Chance, Neighbours
 from ipfs_kit_py.bitswap.placing import Placing
 from ipfs_kit_py.bitswap.wants import (
@@ -56,6 +57,7 @@ class Wants:
         self._by_hash: dict[bytes, list[CID]] = {}
         self._actions: deque[FindProviders | Penalise] = deque()
         self._late = LateAnswers()
+        self.inquiries = Inquiries(self._neighbours, self._placing, self._late, self._wants, self._by_hash)
         self._next_session = self._next_want = 0
         self._blocks = self._duplicates = self._timeouts = self._searches = 0
 
@@ -87,6 +89,7 @@ class Wants:
                 self._next_want += 1
                 want = self._wants[cid] = Want(cid, self._next_want, size, priority)
                 self._by_hash.setdefault(cid.multihash, []).append(cid)
+                self.inquiries.on_wanted(cid)
             if cid not in session.wants:
                 want.sessions.append(session)
                 session.wants[cid] = want
@@ -135,6 +138,7 @@ class Wants:
     def on_peer_disconnected(self, peer: PeerID, now: float) -> None:
         """A peer has gone, or turned out not to speak bitswap: others are asked. Wants outlive it."""
         gone = self._neighbours.disconnect(peer)
+        self.inquiries.on_gone(peer)
         self._placing.busy.pop(peer, None)
         self._placing.dirty.pop(peer, None)
         if gone is not None:
@@ -190,11 +194,13 @@ class Wants:
             return
         self._heard(found, now)
         for cid in haves:
+            self.inquiries.on_presence(found, cid, has=True, now=now)
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
                 found.answered(cid, now)
                 self._placing.promised(want, found, now)
         for cid in dont_haves:
+            self.inquiries.on_presence(found, cid, has=False, now=now)
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
                 found.answered(cid, now)
@@ -228,6 +234,8 @@ class Wants:
         found = self._neighbours.get(peer)
         if found is not None:
             self._heard(found, now)
+        if self.inquiries.on_block(peer, multihash):
+            return
         self._duplicates += 1
         if found is None or self._late.forgive(multihash, peer) or self._asked_for(multihash, peer):
             return
