@@ -6,11 +6,13 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
 from ipfs_kit_py.core import config
 from ipfs_kit_py.core.errors import ConfigError, InvalidName, LocalError, NotFound
-from ipfs_kit_py.crypto import keystore
-from ipfs_kit_py.crypto.keys import ED25519, RSA, PrivateKey
+from ipfs_kit_py.crypto import ipns, keystore
+from ipfs_kit_py.crypto.keys import ECDSA, ED25519, RSA, SECP256K1, PrivateKey
 from ipfs_kit_py.crypto.keystore import Keystore
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ def test_rename_remove_and_self(keys: Keystore) -> None:
     with pytest.raises(InvalidName, match="--force"):
         keys.rename("one", "two")
     assert keys.load("two").encode() == two.encode()
-    assert keys.rename("one", "two", force=True).overwrote
+    replaced = keys.rename("one", "two", force=True).replaced
+    assert replaced is not None
+    assert replaced.encode() == two.encode()
     assert keys.remove("two").encode() == one.encode()
     with pytest.raises(NotFound):
         keys.remove("two")
@@ -66,6 +70,61 @@ def test_export_and_add(keys: Keystore) -> None:
         keys.add("bad", b"no key")
     with pytest.raises(LocalError):
         keys.generate("x", "rsa", 1024)
+
+
+# What Kubo 0.43.1 wrote for one throw-away key with `key export`, in either format, and the name it gave it.
+KUBO_KEY = bytes.fromhex(
+    "080112407ddb4604e8fb2087a42fa8576d6adeb032483116d07be6b9b4c1cc704d4f661e3db0c5799771e3e8137f07d1bcd69c80053a5987"
+    "3e9fc3018081c9a12cff0f65"
+)
+KUBO_PEM = b"""-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIH3bRgTo+yCHpC+oV21q3rAySDEW0HvmubTBzHBNT2Ye
+-----END PRIVATE KEY-----
+"""
+KUBO_NAME = "k51qzi5uqu5dhpxwmv9fhcq8pjolv1r9n0mbg4ocabcza7s2jx9yawepplqdet"
+
+
+@pytest.mark.parametrize(("form", "secret"), [(keystore.PROTOBUF, KUBO_KEY), (keystore.PEM, KUBO_PEM)])
+def test_kubos_exported_keys_are_taken_in_and_given_back_the_same(keys: Keystore, form: str, secret: bytes) -> None:
+    assert ipns.name_text(keys.add("theirs", secret, form).peer_id()) == KUBO_NAME
+    assert keys.export("theirs", form) == secret
+    assert (keys.export("theirs", keystore.PEM), keys.export("theirs")) == (KUBO_PEM, KUBO_KEY)
+
+
+@pytest.mark.parametrize("form", keystore.FORMS)
+def test_rsa_and_other_types(keys: Keystore, form: str) -> None:
+    made = keys.generate("one", "rsa")
+    assert keys.add("two", keys.export("one", form), form).peer_id() == made.peer_id()
+    for kind, curve in ((SECP256K1, ec.SECP256K1()), (ECDSA, ec.SECP256R1())):
+        other = PrivateKey(kind, ec.generate_private_key(curve))
+        secret = other.encode_pem() if form == keystore.PEM else other.encode()
+        with pytest.raises(ConfigError, match="--allow-any-key-type"):
+            keys.add(f"k{kind}", secret, form)
+        assert keys.add(f"k{kind}", secret, form, any_type=True).public_key == other.public_key
+
+
+def test_what_is_no_key_is_refused(keys: Keystore) -> None:
+    small = rsa.generate_private_key(65537, 1024)
+    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    locked = serialization.BestAvailableEncryption(b"secret")
+    bad = [
+        b"", b"-----BEGIN PRIVATE KEY-----", KUBO_PEM[:60] + KUBO_PEM[70:], KUBO_KEY,
+        small.private_bytes(pem, serialization.PrivateFormat.PKCS8, none),
+        small.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, none),
+        small.private_bytes(pem, serialization.PrivateFormat.PKCS8, locked),
+        x25519.X25519PrivateKey.generate().private_bytes(pem, serialization.PrivateFormat.PKCS8, none),
+    ]  # fmt: skip
+    for secret in bad:
+        with pytest.raises(ConfigError):
+            keys.add("bad", secret, keystore.PEM)
+    for secret in (b"", KUBO_PEM, KUBO_KEY[:-1], bytes(config.KEY_FILE_BYTES + 1)):
+        with pytest.raises(ConfigError):
+            keys.add("bad", secret)
+    with pytest.raises(LocalError, match="format of a key"):
+        keys.add("bad", KUBO_KEY, "jwk")
+    with pytest.raises(InvalidName, match="not exported"):
+        keys.export("self")
+    assert keys.names() == []
 
 
 def test_a_file_that_others_read_is_refused(keys: Keystore, tmp_path: Path) -> None:

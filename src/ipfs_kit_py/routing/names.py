@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import (
     IPNS_CACHE_NAMES,
     IPNS_MARKS,
+    IPNS_MARKS_DROPPED,
     IPNS_REPUBLISH_MIN_SECONDS,
     IPNS_REPUBLISH_SECONDS,
     IPNS_RETRY_SECONDS,
@@ -68,7 +70,8 @@ class Names:
     def __init__(self) -> None:
         self._cache: OrderedDict[PeerID, tuple[IpnsRecord, float]] = OrderedDict()
         self._marks: OrderedDict[PeerID, Mark] = OrderedDict()
-        self._changed: dict[PeerID, Mark | None] = {}
+        self._new_marks: dict[PeerID, Mark] = {}
+        self._old_marks: dict[PeerID, None] = {}
         self._due: dict[PeerID, float] = {}
         self._every: dict[PeerID, float] = {}
         self._hits = self._misses = self._replayed = self._published = self._failed = 0
@@ -123,17 +126,23 @@ class Names:
             if mark.ends > now * _NANO and mark > self._marks.get(name, Mark(-1, 0)):
                 self._marks[name] = mark
             elif name not in self._marks:
-                self._changed[name] = None
+                self._old_marks[name] = None
         self._evict_marks()
 
     def take_marks(self) -> dict[PeerID, Mark | None]:
-        """What is to be remembered over restarts, and with ``None`` what no longer is, since the last call."""
-        changed, self._changed = self._changed, {}
+        """What is to be remembered over restarts since the last call, and with ``None`` what no longer is: of these
+        at most ``IPNS_MARKS_DROPPED`` at once."""
+        changed: dict[PeerID, Mark | None] = dict(self._new_marks)
+        self._new_marks.clear()
+        for name in list(islice(self._old_marks, IPNS_MARKS_DROPPED)):
+            del self._old_marks[name]
+            changed[name] = None
         return changed
 
     def _set_mark(self, name: PeerID, mark: Mark) -> None:
         if self._marks.get(name) != mark:
-            self._changed[name] = mark
+            self._new_marks[name] = mark
+            self._old_marks.pop(name, None)
         self._marks[name] = mark
         self._marks.move_to_end(name)
         self._evict_marks()
@@ -148,7 +157,8 @@ class Names:
                 self._marks.move_to_end(name)
             else:
                 del self._marks[name]
-                self._changed[name] = None
+                self._new_marks.pop(name, None)
+                self._old_marks[name] = None
 
     # --- our names ----------------------------------------------------------------------------------------------------
     def on_ours(self, name: PeerID, due: float, lifetime: float) -> None:
