@@ -1,0 +1,90 @@
+"""One run: a network of one size, with measured nodes of one kind, over 22 h and the time before that it takes to
+settle."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sim.clock import HOUR
+from sim.content import Content, Results
+from sim.health import Health
+from sim.kinds import KINDS
+from sim.node import Node
+from sim.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CYCLE = 22 * HOUR
+SETTLE = 1.5 * HOUR  # before anything is measured
+PROVIDING = 1 * HOUR  # in which all is provided
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``size`` servers online; ``servers`` and ``clients`` are measured; so many ``keys`` and ``finds``."""
+
+    size: int
+    kind: str = "ours"
+    servers: int = 24
+    clients: int = 12
+    keys: int = 600
+    finds: int = 3000
+    cycle: float = CYCLE
+    seed: int = 1
+    sweep: int = 0  # keys that are reprovided
+
+
+@dataclass
+class Outcome:
+    """What a run has shown. ``wall`` and ``megabytes`` are the simulation's own."""
+
+    plan: Plan
+    results: Results
+    health: Health
+    identities: int = 0
+    online: int = 0
+    refreshes: int = 0
+    checks: int = 0
+    messages: int = 0
+    hours: float = 0.0
+    wall: float = 0.0
+    megabytes: float = 0.0
+    manners: dict[str, float] = field(default_factory=dict)
+
+
+def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
+    """Simulate a plan. ``say`` is told how far it is."""
+    began = time.monotonic()
+    hours = (SETTLE + PROVIDING + plan.cycle) / HOUR
+    world = World(plan.size, hours, plan.seed)
+    people, rng, clock = world.people, world.rng, world.clock
+    kind = KINDS[plan.kind]
+    honest = [number for number in range(len(people.keys)) if not people.liar[number] and people.up[number]]
+    nodes = [Node(world, kind, number) for number in rng.sample(honest, plan.servers)]
+    nodes += [Node(world, kind, None) for _ in range(plan.clients)]
+    content = Content(nodes, rng)
+    outcome = Outcome(plan, content.results, Health())
+
+    def measure() -> None:
+        outcome.health.measure(world, nodes, note=clock.now > SETTLE)
+        clock.after(HOUR / 4, measure)
+        say(f"{plan.kind} {plan.size}: {clock!r}, {len(content.results.finds)} found, {time.monotonic() - began:.0f} s")
+
+    clock.at(60.0, measure)
+    for _ in range(plan.keys):
+        clock.at(SETTLE + rng.random() * PROVIDING, content.provide)
+    for _ in range(plan.finds):
+        clock.at(SETTLE + PROVIDING + rng.random() * plan.cycle, content.find)
+    clock.run(SETTLE + PROVIDING + plan.cycle + 60.0)
+    counts = people.counts()
+    outcome.identities, outcome.online, outcome.hours = counts.identities, counts.online, hours
+    outcome.refreshes, outcome.checks = sum(node.refreshes for node in nodes), sum(node.checks for node in nodes)
+    outcome.messages = world.messages
+    outcome.manners = {"choice": world.manners.choice, "delay": world.manners.delay[2]}
+    outcome.wall = time.monotonic() - began
+    outcome.megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return outcome
