@@ -28,6 +28,8 @@ from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.node.base import Remote
+from ipfs_kit_py.node.dht import Announcing, build_dht
+from ipfs_kit_py.node.naming import build_naming
 from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.repo import Repo
 from ipfs_kit_py.storage import threads
@@ -74,8 +76,9 @@ async def open_node(
         async with trio.open_nursery() as services:
             this = _ThisNode()
             await threads.run(Pool.WORK, _open_tiers, config, this, tiers)
-            node = this.node = await _wire(config, key, local, tiers, services)
-            _start(node, services, short=short or store is not None)
+            passing = short or store is not None
+            node = this.node = await _wire(config, key, local, tiers, services, short=passing)
+            await _start(node, services, short=passing)
             started = True
             try:
                 yield node
@@ -155,13 +158,20 @@ def _open_store(config: NodeConfig) -> LocalStore:
 
 
 async def _wire(
-    config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery
-) -> Node:
-    swarm = exchange = None
+    config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery,
+    *, short: bool,
+) -> Node:  # fmt: skip
+    swarm = exchange = dht = announcing = None
     if config.libp2p and not config.offline:
         path = Repo(config.repo).book_path if config.repo is not None else None
         swarm = Swarm(key, config, book_path=path)
         await services.start(swarm.run)
+        dht = build_dht(config, swarm, store)
+        if dht is not None:
+            await services.start(dht.run)
+            if not short:
+                announcing = Announcing(dht, store, config.role_policy.provide, services)
+                await services.start(announcing.reprovider.run)
         exchange = Bitswap(swarm, store, random.Random())
         await services.start(exchange.run)
     if not tiers:
@@ -176,17 +186,22 @@ async def _wire(
     if source.exchange is not None and config.role_policy.prefetch:
         prefetching = Prefetching(source, source.exchange, Prefetcher(config.role_policy.memory_cache))
         await services.start(prefetching.run)
-    return Node(
-        config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching
-    )
+    node = Node(
+        config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching,
+        dht=dht, announcing=announcing,
+    )  # fmt: skip
+    node.set_routing(dht)
+    node.set_naming(await build_naming(dht, store, node.keystore if config.repo is not None else None))
+    return node
 
 
-def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
+async def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
     """The work that a node does by itself. One that lives for a command's length leaves what is slow to others."""
     for address in node.config.peer_addresses if node.has_network else ():
         services.start_soon(_stay_connected, node, address)
     if short:
         return
+    services.start_soon(node.naming.run)
     services.start_soon(_trim, node.store)
     if node.remote is not None:
         services.start_soon(node.remote.replicas.run)
