@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ipfs_kit_py.bitswap.finder import Finder, FindProvidersFunction
+from ipfs_kit_py.bitswap.finder import DialledFunction, Finder, FindProvidersFunction
 from ipfs_kit_py.bitswap.ingest import Arrived, Ingest, Unwanted
 from ipfs_kit_py.bitswap.sender import Sender, has_presences
 from ipfs_kit_py.bitswap.session import Wants
@@ -85,12 +85,13 @@ class Client:
         *,
         find_providers: FindProvidersFunction | None = None,
         on_stored: Callable[[PeerID, bytes, int], None] | None = None,
+        on_dialled: DialledFunction | None = None,
     ) -> None:
         self._network = network
         self._store = store
         self._wants = Wants(rng)
         self._ingest = Ingest(store, self._wants.is_wanted, self._stored)
-        self._finder = Finder(network, find_providers, self._on_provider)
+        self._finder = Finder(network, find_providers, self._on_provider, on_dialled)
         self._on_stored = on_stored
         self._waiters: dict[CID, list[_Waiter]] = {}
         self._sessions: dict[int, set[_Waiter]] = {}

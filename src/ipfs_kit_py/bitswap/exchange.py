@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trio import TaskStatus
 
-    from ipfs_kit_py.bitswap.client import FindProvidersFunction
+    from ipfs_kit_py.bitswap.finder import DialledFunction, FindProvidersFunction
     from ipfs_kit_py.bitswap.ledger import Account
     from ipfs_kit_py.bitswap.wire import Message
     from ipfs_kit_py.core.cid import CID, Block, PeerID
@@ -60,7 +60,11 @@ class BitswapStatistics:
 
 
 class Bitswap:
-    """The exchange of a node: ``run`` it, and use ``session`` to fetch. Serves what the store has."""
+    """The exchange of a node: ``run`` it, and use ``session`` to fetch. Serves what the store has.
+
+    ``find_providers`` searches for peers that have a block; ``on_dialled(peer, ok, seconds)`` hears what came of
+    connecting to those that it names.
+    """
 
     def __init__(
         self,
@@ -69,11 +73,14 @@ class Bitswap:
         rng: random.Random,
         *,
         find_providers: FindProvidersFunction | None = None,
+        on_dialled: DialledFunction | None = None,
         may_serve: Callable[[PeerID, CID], bool] | None = None,
     ) -> None:
         self._network = network
         self._store = store
-        self._client = Client(network, store, rng, find_providers=find_providers, on_stored=self._on_stored)
+        self._client = Client(
+            network, store, rng, find_providers=find_providers, on_stored=self._on_stored, on_dialled=on_dialled
+        )
         self._server = Server(network, store, may_serve)
         self._inbound: dict[PeerID, _Inbound] = {}
 

@@ -8,6 +8,7 @@
     │   ├── InvalidName            also a ValueError: a name that no directory entry may have
     │   ├── InvalidRecord          also a ValueError: a record of a name or key that may not be used
     │   ├── NotAFile               a directory, link or value where a file was expected
+    │   ├── TooLarge               content that has more bytes than its caller allows
     │   ├── ConfigError
     │   ├── NotRunning
     │   └── NotSupported
@@ -62,6 +63,10 @@ class InvalidRecord(LocalError, ValueError):
 
 class NotAFile(LocalError):
     """Content that is not of the kind that was asked for: a directory, link or value where a file was expected."""
+
+
+class TooLarge(LocalError):
+    """Content that has more bytes than whoever asks for it allows."""
 
 
 class ConfigError(LocalError):

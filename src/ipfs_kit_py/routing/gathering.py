@@ -16,9 +16,11 @@ from ipfs_kit_py.core.interfaces import Provider
 from ipfs_kit_py.net import addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_kit_py.core.cid import PeerID
+
+    Best = Callable[[Sequence[Provider]], Provider | None]
 
 
 class _Named:
@@ -131,27 +133,36 @@ class Gathering:
             self._release(peer)
         self._searches.clear()
 
-    def take(self) -> Provider | None:
-        """The next provider, ``None`` where none is ready or enough were taken."""
+    def take(self, best: Best | None = None) -> Provider | None:
+        """The next provider, ``None`` where none is ready or enough were taken. ``best`` chooses among those that are
+        ready, or none of them for now; without it they come in their turn."""
         if self.enough:
             return None
+        if best is not None:
+            ready = [self._provider(peer) for queue in self._ready.values() for peer in queue]
+            chosen = best(ready) if ready else None
+            return None if chosen is None else self._give(chosen.peer)
         if self._confirmed:
-            peer, _ = self._confirmed.popitem(last=False)
-            for queue in self._ready.values():
-                queue.pop(peer, None)
-            return self._give(peer)
+            return self._give(next(iter(self._confirmed)))
         for source in list(self._ready):
             queue = self._ready[source]
             self._ready.move_to_end(source)
             if queue:
-                return self._give(queue.popitem(last=False)[0])
+                return self._give(next(iter(queue)))
         return None
 
+    def _provider(self, peer: PeerID) -> Provider:
+        named = self._named[peer]
+        return Provider(peer, named.addresses(), next((name for name in named.told if name), ""))
+
     def _give(self, peer: PeerID) -> Provider:
-        named = self._named.pop(peer)
+        provider = self._provider(peer)
+        self._confirmed.pop(peer, None)
+        for queue in self._ready.values():
+            queue.pop(peer, None)
+        del self._named[peer]
         self._given.add(peer)
-        source = next((name for name in named.told if name), "")
-        return Provider(peer, named.addresses(), source)
+        return provider
 
     def __repr__(self) -> str:
         return f"<Gathering {len(self._given)} of {self._count}, {len(self._named)} wait>"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.core.interfaces import ContentRouter, Provider
+    from ipfs_kit_py.routing.gathering import Best
     from ipfs_kit_py.routing.kad_wire import PeerInfo
     from ipfs_kit_py.routing.router_search import RouterNetwork
 
@@ -79,10 +80,12 @@ class Router:
     # --- content ------------------------------------------------------------------------------------------------------
 
     async def find_providers(
-        self, multihash: bytes, *, count: int = 20, seconds: float | None = None, skip: Collection[str] = ()
-    ) -> AsyncGenerator[Provider, None]:
+        self, multihash: bytes, *, count: int = 20, seconds: float | None = None, skip: Collection[str] = (),
+        best: Best | None = None,
+    ) -> AsyncGenerator[Provider, None]:  # fmt: skip
         """Providers as they are found, each peer once, until there are ``count``, nobody else can be asked, or
-        ``seconds`` have passed (default: the router's own). ``skip`` names routers that are not asked.
+        ``seconds`` have passed (default: the router's own). ``skip`` names routers that are not asked. ``best`` chooses
+        whenever several are ready; those that it never chooses are left out.
 
         Raises ``PeerUnreachable`` where no router could ask anybody, ``NotRunning`` before ``run``.
         """
@@ -93,7 +96,7 @@ class Router:
         cached = None if self._cache is None else self._cache.find_cached(multihash)
         known_absent = cached is not None and not cached
         legs = [leg for leg in (self._near if known_absent else self._near + self._far) if leg.name not in skip]
-        search = Search(self._network, legs, multihash, count, self._values)
+        search = Search(self._network, legs, multihash, count, self._values, best)
         search.on_cached(cached or ())
         alone = search.gathering.ready >= count or not legs
         given, first = 0, float("inf")

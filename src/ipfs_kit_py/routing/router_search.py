@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.core.interfaces import ContentRouter, Provider
+    from ipfs_kit_py.routing.gathering import Best
     from ipfs_kit_py.routing.kad_wire import PeerInfo
 
 logger = logging.getLogger(__name__)
@@ -81,13 +82,15 @@ class Search:
     """``run`` it in one task, take from it with ``next`` in another; ``close`` ends both."""
 
     def __init__(
-        self, network: RouterNetwork, legs: Sequence[Leg], multihash: bytes, count: int, peers: PeerFinder | None
-    ) -> None:
+        self, network: RouterNetwork, legs: Sequence[Leg], multihash: bytes, count: int, peers: PeerFinder | None,
+        best: Best | None = None,
+    ) -> None:  # fmt: skip
         self.gathering = Gathering(network.peer_id, count, known=lambda peer: _is_known(network, peer))
         self.scope = trio.CancelScope()
         self.broken = False  # the node ended before it did
         self.news: list[Provider] = []  # to be remembered
         self._legs, self._multihash, self._count, self._peers = legs, multihash, count, peers
+        self._best = best
         self._failures: dict[str, str] = {}
         self._ended = 0  # legs that went to their end
         self._over = False
@@ -118,7 +121,7 @@ class Search:
         """The next provider, ``None`` at the end."""
         await trio.lowlevel.checkpoint()
         while True:
-            if (provider := self.gathering.take()) is not None:
+            if (provider := self.gathering.take(self._best)) is not None:
                 self._taken.set()
                 self._taken = trio.Event()
                 return provider
