@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,14 +46,18 @@ def test_a_key_that_was_surrounded_hardly_counts() -> None:
     assert size.estimate() == pytest.approx(2_000, rel=0.12)
 
 
-def test_few_answers_once_are_not_all_but_several_times_are() -> None:
+def test_few_answers_are_all_where_they_come_from_everywhere() -> None:
     world, size = SweepWorld(2_000, 1), NetworkSize()
     measured(world, size, 10)
-    few = [random.Random(0).getrandbits(256) for _ in range(5)]
-    assert [size.on_closest(at, few, 0.0) for at in range(SIZE_MIN_LOOKUPS)] == [False] * (SIZE_MIN_LOOKUPS - 1) + [True]
-    assert size.estimate() == 5
-    measured(world, size, SIZE_MIN_LOOKUPS)
-    assert size.estimate() == pytest.approx(2_000, rel=0.4)
+    target = world.rng.getrandbits(256)
+    near = [kad_key(info.peer.raw) for info in world.closest(target)]
+    assert not size.on_closest(target, near[:5], 0.0)  # fifteen were silent, or all are of one network
+    assert not size.on_closest(target ^ 1, near[:1], 0.0)
+    assert size.estimate() == pytest.approx(2_000, rel=0.25)
+    assert size.on_closest(target ^ 2, [target ^ 1 << 255], 0.0)  # the network is another one now
+    assert size.estimate() == 1
+    measured(world, size, 10)
+    assert size.estimate() == pytest.approx(2_000, rel=0.25)
 
 
 def test_a_lookup_that_is_told_of_twice_counts_once() -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.config import KAD_K, SIZE_LOOKUPS, SIZE_MAX_SECONDS, SIZE_MIN_LOOKUPS
+from ipfs_kit_py.core.config import KAD_GROUP_IN_LOOKUP, KAD_K, SIZE_LOOKUPS, SIZE_MAX_SECONDS, SIZE_MIN_LOOKUPS
 from ipfs_kit_py.routing.keys import KEY_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_FAR = 1 / 4  # of the key space: that all of five peers are nearer happens once in a thousand times
 _SPACE = float(1 << KEY_BITS)
 
 
@@ -28,41 +29,35 @@ class NetworkSize:
         self.k = k
         self._measured: deque[tuple[float, int, float]] = deque(maxlen=SIZE_LOOKUPS)  # when, peers, share of the space
         self._last: tuple[int, bool] | None = None
-        self._few = 0  # lookups in a row that ended with fewer than k
 
     def __repr__(self) -> str:
         return f"<NetworkSize {self.estimate()} of {len(self._measured)} lookups>"
 
     def on_closest(self, target: int, keys: Iterable[int], now: float) -> bool:
-        """A lookup for ``target`` has ended with peers of these keys. Whether they are taken to be all that there are:
-        fewer than ``k``, and before none or several times in a row, not just once because many were silent. A lookup
-        that is told of twice in a row, by who did it and who wanted it, counts once."""
+        """A lookup for ``target`` has ended with peers of these keys. Whether they are taken to be all that there are.
+        A lookup that is told of twice in a row, by who did it and who wanted it, counts once."""
         if self._last is None or self._last[0] != target:
             self._last = target, self._count(target, keys, now)
         return self._last[1]
 
     def _count(self, target: int, keys: Iterable[int], now: float) -> bool:
-        distances = sorted(key ^ target for key in keys)
+        """Fewer than ``k`` are all where the farthest is from another part of the key space: else some were silent, or
+        too many are of one network, and the lookup passed them over. So few that this cannot be are believed while
+        nothing else is known."""
+        distances = sorted(key ^ target for key in keys)[: self.k]
         if not distances:
             return False
-        if len(distances) >= self.k:
-            if self._few:
-                self._few = 0
-                self._drop_small()
-            self._measured.append((now, self.k, (distances[self.k - 1] + 1) / _SPACE))
-            return False
-        self._few += 1
-        if self._few < SIZE_MIN_LOOKUPS and any(share < 1.0 for _when, _count, share in self._measured):
-            return False
-        self._measured.clear()
-        self._measured.append((now, len(distances), 1.0))
-        return True
-
-    def _drop_small(self) -> None:
-        """The network has grown, or was never so small."""
-        kept = [row for row in self._measured if row[2] < 1.0]
-        self._measured.clear()
-        self._measured.extend(kept)
+        share = (distances[-1] + 1) / _SPACE
+        count, wide = len(distances), any(share < 1.0 for _when, _count, share in self._measured)
+        if count < self.k and (share > _FAR or (count < KAD_GROUP_IN_LOOKUP and not wide)):
+            self._measured.clear()
+            self._measured.append((now, count, 1.0))
+            return True
+        if count >= KAD_GROUP_IN_LOOKUP or count == self.k:
+            if not wide:  # the network has grown, or was never so small
+                self._measured.clear()
+            self._measured.append((now, count, share))
+        return False
 
     def estimate(self, now: float | None = None) -> float | None:
         """Peers of the network; ``None`` before ``SIZE_MIN_LOOKUPS`` have told of many or one of all of them."""
