@@ -480,7 +480,40 @@ ROUTER_LOOKUPS = 64  # searches at once; others wait
 CONNECTED_PEERS = 32  # connected peers asked for one search: those that a fetch would ask, with some to spare
 CONNECTED_SECONDS = 5.0  # for them to answer: a busy peer's round trip
 INQUIRIES = 256  # of connected peers at once; more are refused
+FIND_SPARE = 2  # times the providers that are asked for are looked for, to have a choice
+FIND_SETTLE_SECONDS = 1.0  # that others have to come once there are enough
+RETRIEVE_SECONDS = 30.0  # for a whole content, where the caller does not say
 ANNOUNCE_SECONDS = 20.0  # that whoever announces content waits until others know; then it goes on without him
+
+# --- providers --------------------------------------------------------------------------------------------------------
+REPUTATION_PEERS = 8192  # remembered, about 600 bytes each; neutral ones go before known good ones, liars last
+REPUTATION_ANSWERS_SECONDS = 6 * 3600.0  # half-life of what is known of a peer's answering: nodes come and go in hours
+REPUTATION_DELIVERS_SECONDS = 2 * 86400.0  # of its delivering
+REPUTATION_HONEST_SECONDS = 30 * 86400.0  # of its honesty: who lied yesterday lies today
+REPUTATION_LIE = 20.0  # honest deliveries that one lie weighs as much as
+REPUTATION_MAX_GOOD = 50.0  # what good counts at most: no store of it buys lies
+REPUTATION_MAX_BAD = 400.0  # what bad counts at most: about half a year to heal from the worst
+REPUTATION_MIB = 1 << 20  # verified bytes that count as one honest delivery: crumbs buy no trust
+CHOICE_LATENCY = 0.15  # seconds, of a peer that was never measured: half of the earth away
+CHOICE_LOCAL_LATENCY = 0.005  # on our own networks
+CHOICE_THROUGHPUT = 2e6  # bytes a second, never measured: slower than the median of those that serve
+CHOICE_LOCAL_THROUGHPUT = 50e6  # on our own networks
+CHOICE_RELAY_THROUGHPUT = 128 * KIB  # bytes a second at most through a relay: its limits are small
+CHOICE_SIZE = 256 * KIB  # bytes, where nobody says how much is wanted: one chunk
+CHOICE_TRIES_UNKNOWN = 0.25  # of choices of three or more that try one stranger: else nobody new would be found out
+CHOICE_BACKOFF_SECONDS = 2.0  # that a peer is left alone after a failure; doubles with each in a row
+CHOICE_BACKOFF_MAX_SECONDS = 1800.0  # at most
+AFFINITY_CONTENTS = 4096  # whose holders are remembered, the last used
+AFFINITY_PEERS = 16  # of one content
+AFFINITY_LINKS = 65_536  # blocks whose root is remembered
+AFFINITY_SECONDS = 86400.0  # half-life: whoever had it yesterday may have dropped it
+DEMAND_KEYS = 1024  # contents whose demand is counted, the most wanted
+DEMAND_SECONDS = 3600.0  # half-life
+PROVIDER_CACHE_KEYS = 4096  # contents whose providers are remembered, the last used
+PROVIDER_CACHE_PROVIDERS = 20  # of one
+PROVIDER_CACHE_ADDRESSES = 8  # of one provider
+PROVIDER_CACHE_SECONDS = 600.0  # that they are believed: half of all nodes stay for 2 h, but not all
+PROVIDER_ABSENT_SECONDS = 20.0  # that nobody provides is believed: whoever adds it now is found soon
 
 # --- names ------------------------------------------------------------------------------------------------------------
 IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number

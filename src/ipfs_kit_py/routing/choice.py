@@ -1,0 +1,138 @@
+"""Which providers to ask for so many bytes: those from which they are expected first. Sans-I/O.
+
+What a choice stands on is told with it, term by term, in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipfs_kit_py.core.config import (
+    CHOICE_LATENCY,
+    CHOICE_LOCAL_LATENCY,
+    CHOICE_LOCAL_THROUGHPUT,
+    CHOICE_RELAY_THROUGHPUT,
+    CHOICE_SIZE,
+    CHOICE_THROUGHPUT,
+    CHOICE_TRIES_UNKNOWN,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ipfs_kit_py.core.cid import PeerID
+    from ipfs_kit_py.routing.keys import Chance
+    from ipfs_kit_py.routing.reputation import Peer, Reputation
+
+_PATIENCE = 4.0  # times the expected time that a peer is waited for in vain
+_LEAST_PATIENCE = 1.0  # seconds of it at least
+_LEAST_CHANCE = 0.02  # of delivering, that is reckoned with: expected times stay finite
+_RELAY_LATENCY = 2.0  # times the latency, through a relay
+_CONNECT = 3.0  # round trips until a peer that is not connected can be asked
+_AFFINITY_GAIN = 0.5  # of the doubt whether it has the content at all that is gone with full affinity
+_HAS = 0.8  # chance that who is said to provide still has it, before affinity says more
+
+
+class Candidate(NamedTuple):
+    """A provider. ``rtt`` in seconds where its connection is measured; ``load`` bytes that are asked of it already;
+    ``affinity`` from 0 to 1."""
+
+    peer: PeerID
+    addresses: tuple[str, ...] = ()
+    connected: bool = False
+    rtt: float | None = None
+    load: int = 0
+    local: bool = False
+    relayed: bool = False
+    affinity: float = 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A provider and why. ``seconds`` are expected until all bytes are here: ``queue`` for what it owes already,
+    ``connect``, ``latency``, ``transfer``, and ``risk``, the time that is lost where it does not deliver, which it does
+    by the chance ``chance``. ``wait``: seconds for which it is better left alone after failures."""
+
+    peer: PeerID
+    addresses: tuple[str, ...]
+    seconds: float
+    queue: float
+    connect: float
+    latency: float
+    transfer: float
+    risk: float
+    chance: float
+    reputation: float
+    known: bool
+    local: bool
+    affinity: float
+    wait: float
+    explored: bool = False
+
+
+def weigh(candidate: Candidate, row: Peer, size: int, now: float, *, known: bool, hopeful: bool = False) -> Choice:
+    """What is expected of one candidate. ``hopeful``: a stranger counts as likely as it may be, not as is sure."""
+    latency = _latency(candidate, row)
+    rate = _throughput(candidate, row)
+    queue, transfer = candidate.load / rate, size / rate
+    connect = 0.0 if candidate.connected else _CONNECT * latency
+    has = _HAS + (1.0 - _HAS) * _AFFINITY_GAIN * min(max(candidate.affinity, 0.0), 1.0)
+    beliefs = (row.answers, row.delivers, row.honest)
+    chance = has
+    for belief in beliefs:
+        chance *= belief.mean(now) if hopeful else belief.sure(now)
+    chance = max(chance, _LEAST_CHANCE)
+    whole = queue + connect + latency + transfer
+    risk = (1.0 / chance - 1.0) * max(_LEAST_PATIENCE, _PATIENCE * whole)
+    return Choice(
+        candidate.peer, candidate.addresses, whole + risk, queue, connect, latency, transfer, risk, chance,
+        row.reputation(now), known, candidate.local, candidate.affinity, max(0.0, row.until - now),
+    )  # fmt: skip
+
+
+def _latency(candidate: Candidate, row: Peer) -> float:
+    if candidate.rtt is not None:
+        return candidate.rtt
+    latency = row.latency
+    if latency is None:
+        latency = CHOICE_LOCAL_LATENCY if candidate.local else CHOICE_LATENCY
+    return latency * (_RELAY_LATENCY if candidate.relayed else 1.0)
+
+
+def _throughput(candidate: Candidate, row: Peer) -> float:
+    rate = row.throughput
+    if rate is None:
+        rate = CHOICE_LOCAL_THROUGHPUT if candidate.local else CHOICE_THROUGHPUT
+    return min(rate, CHOICE_RELAY_THROUGHPUT) if candidate.relayed else rate
+
+
+def choose(
+    candidates: Iterable[Candidate], reputation: Reputation, rng: Chance, now: float,
+    *, size: int | None = None, count: int = 3, preferred: Collection[PeerID] = (),
+) -> list[Choice]:  # fmt: skip
+    """The best ``count`` for ``size`` bytes, the best first.
+
+    Those of ``preferred`` come first where nothing speaks against them (lies, failures). Where three or more are
+    chosen, the last is now and then a stranger, the most promising one.
+    """
+    size = CHOICE_SIZE if size is None or size < 0 else size
+    rows = [(one, reputation.get(one.peer), reputation.knows(one.peer)) for one in candidates]
+    weighed = [weigh(one, row, size, now, known=known) for one, row, known in rows]
+    best = sorted(weighed, key=lambda one: (one.wait > 0.0, one.peer not in preferred or not _fit(one), one.seconds))
+    chosen = best[: max(0, count)]
+    if count >= 3 and len(best) > count and all(one.known for one in chosen) and rng.random() < CHOICE_TRIES_UNKNOWN:
+        strangers = [
+            weigh(one, row, size, now, known=False, hopeful=True)
+            for one, row, known in rows
+            if not known and not row.until > now
+        ]
+        if strangers:
+            found = min(strangers, key=lambda one: one.seconds)
+            chosen[-1] = Choice(**{**vars(found), "explored": True})
+    return chosen
+
+
+def _fit(choice: Choice) -> bool:
+    """Whether a preferred peer may have its preference."""
+    return choice.chance > _LEAST_CHANCE and choice.wait <= 0.0

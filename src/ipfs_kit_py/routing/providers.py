@@ -1,0 +1,163 @@
+"""What a node knows of providers, and how it chooses among them: reputation, affinity, demand and the cache in one.
+Sans-I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ipfs_kit_py.core.errors import InvalidAddress
+from ipfs_kit_py.net import addresses
+from ipfs_kit_py.net.addresses import Scope
+from ipfs_kit_py.routing.affinity import Affinity
+from ipfs_kit_py.routing.choice import Candidate, Choice, choose
+from ipfs_kit_py.routing.demand import Demand
+from ipfs_kit_py.routing.provider_cache import ProviderCache
+from ipfs_kit_py.routing.reputation import Reputation, ReputationStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from ipfs_kit_py.core.cid import PeerID
+    from ipfs_kit_py.core.interfaces import Provider
+    from ipfs_kit_py.routing.keys import Chance
+
+_EXPLAINED = 32  # last choices that are kept to be looked at
+
+
+class Surroundings(Protocol):
+    """What the choice sees of the network."""
+
+    def connected(self) -> Collection[PeerID]: ...
+    def rtt(self, peer: PeerID) -> float | None: ...
+    def is_local(self, peer: PeerID) -> bool: ...
+
+
+@dataclass(frozen=True)
+class ProvidersStatistics:
+    """Of reputation, cache, affinity and demand; ``choices`` that were made and how many of them tried a stranger."""
+
+    reputation: ReputationStatistics
+    cached: int
+    cache_hits: int
+    cache_misses: int
+    affinities: int
+    demanded: int
+    choices: int
+    explored: int
+
+
+class Providers:
+    """``clock`` gives seconds since 1970; ``load(peer)`` the bytes that are asked of a peer and not here yet."""
+
+    def __init__(
+        self, network: Surroundings, rng: Chance, clock: Callable[[], float],
+        *, load: Callable[[PeerID], int] = lambda _peer: 0,
+    ) -> None:  # fmt: skip
+        self._network, self._rng, self._clock, self._load = network, rng, clock, load
+        self.reputation = Reputation(rng)
+        self.affinity = Affinity()
+        self.demand = Demand()
+        self.cache = ProviderCache()
+        self._explained: deque[tuple[bytes, list[Choice]]] = deque(maxlen=_EXPLAINED)
+        self._choices = self._explored = 0
+
+    # --- the cache ----------------------------------------------------------------------------------------------------
+
+    def find_cached(self, multihash: bytes) -> Sequence[Provider] | None:
+        """Providers that are still believed; empty where nobody is known to; ``None`` for no idea."""
+        now = self._clock()
+        self.demand.on_wanted(multihash, now)
+        return self.cache.get(multihash, now)
+
+    def remember(self, multihash: bytes, providers: Sequence[Provider]) -> None:
+        """A search has found these, or nobody."""
+        self.cache.put(multihash, providers, self._clock())
+
+    # --- the choice ---------------------------------------------------------------------------------------------------
+
+    def optimal(
+        self, multihash: bytes, providers: Iterable[Provider], *, size: int | None = None,
+        preferred: Collection[PeerID] = (), count: int = 3,
+    ) -> list[Choice]:  # fmt: skip
+        """The best providers for so many bytes, the best first, each with its reasons."""
+        now = self._clock()
+        connected = self._network.connected()
+        rows = [self._candidate(one, multihash, connected, now) for one in providers]
+        chosen = choose(rows, self.reputation, self._rng, now, size=size, count=count, preferred=preferred)
+        self._choices += 1
+        self._explored += any(one.explored for one in chosen)
+        self._explained.append((multihash, chosen))
+        return chosen
+
+    def _candidate(self, one: Provider, multihash: bytes, connected: Collection[PeerID], now: float) -> Candidate:
+        peer, network = one.peer, self._network
+        is_connected = peer in connected
+        local = network.is_local(peer) if is_connected else any(map(_is_near, one.addresses))
+        relayed = not is_connected and bool(one.addresses) and all("/p2p-circuit" in text for text in one.addresses)
+        rtt = network.rtt(peer) if is_connected else None
+        affinity = self.affinity.of(peer, multihash, now)
+        return Candidate(peer, one.addresses, is_connected, rtt, self._load(peer), local, relayed, affinity)
+
+    def explained(self) -> list[tuple[bytes, list[Choice]]]:
+        """The last choices, the newest last: multihash and what was chosen, each with its terms."""
+        return list(self._explained)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def update_stats(
+        self, peer: PeerID, success: bool, *, latency: float | None = None, bytes_received: int | None = None,
+        seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        """A dealing with a peer: times in seconds."""
+        now = self._clock()
+        if not success:
+            self.reputation.on_failed(peer, now)
+            return
+        if latency is not None or not bytes_received:
+            self.reputation.on_answer(peer, now, latency=latency)
+        if bytes_received:
+            self.reputation.on_delivered(peer, bytes_received, now, seconds=seconds)
+
+    def on_lie(self, peer: PeerID) -> None:
+        """It sent a false block."""
+        self.reputation.on_lie(peer, self._clock())
+
+    def on_refused(self, peer: PeerID, multihash: bytes) -> None:
+        """It has not got what it was said to provide."""
+        self.reputation.on_refused(peer, self._clock())
+        self.cache.drop(multihash, peer)
+        self.affinity.forget(peer, multihash)
+
+    def record_affinity(self, peer: PeerID, multihash: bytes) -> None:
+        """It had a content."""
+        self.affinity.record(peer, multihash, self._clock())
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> ProvidersStatistics:
+        """The counts of this moment."""
+        return ProvidersStatistics(
+            self.reputation.statistics(self._clock()), len(self.cache), self.cache.hits, self.cache.misses,
+            len(self.affinity), len(self.demand), self._choices, self._explored,
+        )  # fmt: skip
+
+    def dump(self) -> Iterator[list[Any]]:
+        """What is to outlive the process: the reputations, as rows for JSON."""
+        return self.reputation.dump()
+
+    def load(self, rows: Iterable[Any]) -> int:
+        """Take up what ``dump`` gave; how many peers."""
+        return self.reputation.load(rows, self._clock())
+
+    def __repr__(self) -> str:
+        return f"<Providers: {self.reputation!r}, {self.cache!r}>"
+
+
+def _is_near(text: str) -> bool:
+    try:
+        return addresses.scope(text) in (Scope.LOOPBACK, Scope.LINK, Scope.PRIVATE)
+    except InvalidAddress:
+        return False

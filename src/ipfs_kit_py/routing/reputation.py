@@ -1,0 +1,265 @@
+"""What is known of peers from all dealings with them, with how sure of it one can be. Sans-I/O.
+
+Three things apart, each a decayed Beta distribution: whether a peer answers, whether it delivers, whether it is honest.
+Ranked by what is true of it with some confidence: a new peer is below one that is known to be good and above one that
+is known to be bad, so that nobody gains by coming back under a new name. Lies weigh more than deliveries, are forgotten
+last, and no number of deliveries makes up for them.
+Source: Jøsang and Ismail, *The Beta Reputation System*, 2002.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ipfs_kit_py.core.cid import PeerID
+from ipfs_kit_py.core.config import (
+    CHOICE_BACKOFF_MAX_SECONDS,
+    CHOICE_BACKOFF_SECONDS,
+    REPUTATION_ANSWERS_SECONDS,
+    REPUTATION_DELIVERS_SECONDS,
+    REPUTATION_HONEST_SECONDS,
+    REPUTATION_LIE,
+    REPUTATION_MAX_BAD,
+    REPUTATION_MAX_GOOD,
+    REPUTATION_MIB,
+    REPUTATION_PEERS,
+)
+from ipfs_kit_py.core.errors import InvalidAddress, InvalidCID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ipfs_kit_py.routing.keys import Chance
+
+_GAIN = 0.25  # weight of the newest measurement
+_CONFIDENCE = 1.0  # standard deviations below the mean that count as sure: about 84 %
+
+
+class Belief:
+    """A decayed Beta distribution over a chance. ``good`` and ``bad`` begin as what is thought of a stranger."""
+
+    __slots__ = ("at", "bad", "good", "half_life", "prior_bad", "prior_good")
+
+    def __init__(self, prior_good: float, prior_bad: float, half_life: float) -> None:
+        self.prior_good, self.prior_bad, self.half_life = prior_good, prior_bad, half_life
+        self.good = self.bad = self.at = 0.0
+
+    def see(self, good: float, bad: float, now: float) -> None:
+        """So much spoke for it, and so much against it."""
+        self._decay(now)
+        self.good = min(self.good + good, REPUTATION_MAX_GOOD)
+        self.bad = min(self.bad + bad, REPUTATION_MAX_BAD)
+
+    def _decay(self, now: float) -> None:
+        kept = math.exp2(-max(0.0, now - self.at) / self.half_life)  # a clock that goes back changes nothing
+        self.good *= kept
+        self.bad *= kept
+        self.at = max(self.at, now)
+
+    def mean(self, now: float) -> float:
+        """The most likely chance."""
+        good, bad = self._counts(now)
+        return good / (good + bad)
+
+    def sure(self, now: float) -> float:
+        """A chance that the true one is hardly below."""
+        good, bad = self._counts(now)
+        count = good + bad
+        mean = good / count
+        return max(0.0, mean - _CONFIDENCE * math.sqrt(mean * (1.0 - mean) / (count + 1.0)))
+
+    def weight(self, now: float) -> float:
+        """How much was seen."""
+        good, bad = self._counts(now)
+        return good + bad - self.prior_good - self.prior_bad
+
+    def _counts(self, now: float) -> tuple[float, float]:
+        kept = math.exp2(-max(0.0, now - self.at) / self.half_life)
+        return self.prior_good + self.good * kept, self.prior_bad + self.bad * kept
+
+
+class Peer:
+    """One peer. ``latency`` in seconds and ``throughput`` in bytes a second as measured, ``None`` before."""
+
+    __slots__ = (
+        "answers", "delivers", "failures", "false_blocks", "honest", "latency", "refusals", "seen", "successes",
+        "throughput", "until", "verified",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.answers = Belief(1.0, 1.0, REPUTATION_ANSWERS_SECONDS)
+        self.delivers = Belief(1.0, 1.0, REPUTATION_DELIVERS_SECONDS)
+        self.honest = Belief(4.0, 1.0, REPUTATION_HONEST_SECONDS)
+        self.latency: float | None = None
+        self.throughput: float | None = None
+        self.verified = self.false_blocks = self.refusals = self.successes = 0
+        self.failures = 0  # in a row
+        self.until = 0.0  # it is left alone
+        self.seen = 0.0
+
+    def reputation(self, now: float) -> float:
+        """One number from 0 to 1 for people to read: how surely it answers, delivers and is honest."""
+        return self.answers.sure(now) * self.delivers.sure(now) * self.honest.sure(now)
+
+    def worth(self, now: float) -> float:
+        """How much would be lost by forgetting it."""
+        known = self.answers.weight(now) + self.delivers.weight(now)
+        return known + 100.0 * self.honest.bad * math.exp2(-max(0.0, now - self.honest.at) / self.honest.half_life)
+
+
+@dataclass(frozen=True)
+class ReputationStatistics:
+    """``peers`` that are remembered, ``liars`` of them whose honesty is not believed, ``waiting`` are left alone."""
+
+    peers: int
+    liars: int
+    waiting: int
+    forgotten: int
+
+
+class Reputation:
+    """All peers. ``now`` is in seconds since 1970, since it outlives the process. Numbers that can be none (negative,
+    infinite) are passed over."""
+
+    def __init__(self, rng: Chance, *, most: int = REPUTATION_PEERS) -> None:
+        self._rng, self._most = rng, most
+        self._peers: dict[PeerID, Peer] = {}
+        self._forgotten = 0
+        self._stranger = Peer()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __repr__(self) -> str:
+        return f"<Reputation of {len(self._peers)} peers>"
+
+    def get(self, peer: PeerID) -> Peer:
+        """What is known of a peer; of one that is not known what is thought of strangers. Not to be changed."""
+        return self._peers.get(peer, self._stranger)
+
+    def knows(self, peer: PeerID) -> bool:
+        """Whether anything is known of a peer."""
+        return peer in self._peers
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def on_answer(self, peer: PeerID, now: float, *, latency: float | None = None) -> None:
+        """It answered a request, in ``latency`` seconds."""
+        row = self._row(peer, now)
+        row.answers.see(1.0, 0.0, now)
+        _measure(row, latency, None)
+
+    def on_delivered(self, peer: PeerID, size: int, now: float, *, seconds: float | None = None) -> None:
+        """It delivered ``size`` bytes that were verified, which took ``seconds`` if they were timed."""
+        if not 0 < size < 1 << 62:
+            return
+        row = self._row(peer, now)
+        row.successes += 1
+        row.verified += size
+        row.failures, row.until = 0, 0.0
+        row.answers.see(1.0, 0.0, now)
+        row.delivers.see(1.0, 0.0, now)
+        row.honest.see(min(1.0, size / REPUTATION_MIB), 0.0, now)
+        if seconds is not None and 0.0 < seconds < math.inf:
+            _measure(row, None, size / seconds)
+
+    def on_failed(self, peer: PeerID, now: float) -> None:
+        """It could not be reached, was silent or broke off. The next time it is left alone for longer."""
+        row = self._row(peer, now)
+        row.answers.see(0.0, 1.0, now)
+        row.delivers.see(0.0, 1.0, now)
+        row.failures += 1
+        wait = min(CHOICE_BACKOFF_MAX_SECONDS, CHOICE_BACKOFF_SECONDS * 2.0 ** min(row.failures - 1, 30))
+        row.until = now + wait * (0.5 + 0.5 * self._rng.random())
+
+    def on_refused(self, peer: PeerID, now: float) -> None:
+        """It said that it has not got, or does not give, what it was said to provide."""
+        row = self._row(peer, now)
+        row.refusals += 1
+        row.answers.see(1.0, 0.0, now)
+        row.delivers.see(0.0, 0.5, now)
+
+    def on_lie(self, peer: PeerID, now: float) -> None:
+        """It sent what has another hash."""
+        row = self._row(peer, now)
+        row.false_blocks += 1
+        row.honest.see(0.0, REPUTATION_LIE, now)
+        row.delivers.see(0.0, 1.0, now)
+
+    def _row(self, peer: PeerID, now: float) -> Peer:
+        row = self._peers.get(peer)
+        if row is None:
+            if len(self._peers) >= self._most:
+                self._forget(now)
+            row = self._peers[peer] = Peer()
+        row.seen = max(row.seen, now)
+        return row
+
+    def _forget(self, now: float) -> None:
+        """Make room for an eighth: whoever least is known of, and of whom least would be lost."""
+        order = sorted(self._peers, key=lambda peer: (self._peers[peer].worth(now), self._peers[peer].seen))
+        for peer in order[: max(1, self._most // 8)]:
+            del self._peers[peer]
+            self._forgotten += 1
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def statistics(self, now: float) -> ReputationStatistics:
+        """The counts of this moment."""
+        rows = self._peers.values()
+        return ReputationStatistics(
+            len(self._peers),
+            sum(row.honest.mean(now) < 0.5 for row in rows),
+            sum(row.until > now for row in rows),
+            self._forgotten,
+        )
+
+    # --- across runs --------------------------------------------------------------------------------------------------
+
+    def dump(self) -> Iterator[list[Any]]:
+        """A row for each peer, as plain values for JSON."""
+        for peer, row in list(self._peers.items()):
+            beliefs = [[one.good, one.bad, one.at] for one in (row.answers, row.delivers, row.honest)]
+            counts = [row.verified, row.false_blocks, row.refusals, row.successes]
+            yield [str(peer), beliefs, row.latency, row.throughput, counts, row.seen]
+
+    def load(self, rows: Iterable[Any], now: float) -> int:
+        """Take up what ``dump`` gave; how many peers. What cannot be read is skipped."""
+        count = 0
+        for values in rows:
+            if len(self._peers) >= self._most:
+                break
+            try:
+                text, beliefs, latency, throughput, counts, seen = values
+                row, peer = Peer(), PeerID.parse(text)
+                for belief, (good, bad, at) in zip((row.answers, row.delivers, row.honest), beliefs, strict=True):
+                    belief.good = _bounded(good, REPUTATION_MAX_GOOD)
+                    belief.bad = _bounded(bad, REPUTATION_MAX_BAD)
+                    belief.at = min(_bounded(at, math.inf), now)
+                _measure(row, latency, throughput)
+                row.verified, row.false_blocks, row.refusals, row.successes = (
+                    int(_bounded(n, 2.0**62)) for n in counts
+                )
+                row.seen = min(_bounded(seen, math.inf), now)
+            except (InvalidAddress, InvalidCID, TypeError, ValueError, AttributeError):
+                continue
+            self._peers[peer] = row
+            count += 1
+        return count
+
+
+def _measure(row: Peer, latency: float | None, throughput: float | None) -> None:
+    if latency is not None and 0.0 <= latency < math.inf:
+        row.latency = latency if row.latency is None else row.latency + _GAIN * (latency - row.latency)
+    if throughput is not None and 0.0 < throughput < math.inf:
+        old = row.throughput
+        row.throughput = throughput if old is None else old + _GAIN * (throughput - old)
+
+
+def _bounded(value: Any, most: float) -> float:
+    number = float(value)
+    if not 0.0 <= number < math.inf:
+        raise ValueError(f"{value} is no count")
+    return min(number, most)
