@@ -25,12 +25,18 @@ class Records(Protocol):
     def items(self, space: bytes) -> Iterator[tuple[bytes, bytes]]: ...
 
 
-class ProvideRecords:
-    """Reads and writes on a thread, one after another. Raises ``StorageError``."""
+class InThread(Protocol):
+    """Runs what blocks on a thread: ``trio.to_thread.run_sync``, or a pool's own."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
-        self._limiter = trio.CapacityLimiter(1)
+    async def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+class ProvideRecords:
+    """Reads and writes, one after another. Raises ``StorageError``."""
+
+    def __init__(self, records: Records, in_thread: InThread) -> None:
+        self._records, self._in_thread = records, in_thread
+        self._lock = trio.Lock()
         self._once: list[bytes] = []  # as written last
         self._states: dict[str, bytes] = {}
 
@@ -60,7 +66,8 @@ class ProvideRecords:
             count += 1
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        async with self._lock:
+            return await self._in_thread(work)
 
 
 def _joined(multihashes: Iterable[bytes]) -> Iterator[bytes]:

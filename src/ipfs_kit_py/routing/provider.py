@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.routing.network_size import NetworkSize
     from ipfs_kit_py.routing.provide_lane import Announcer
-    from ipfs_kit_py.routing.provide_records import Records
+    from ipfs_kit_py.routing.provide_records import InThread, Records
     from ipfs_kit_py.routing.sweep_statistics import SweepStatistics
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,10 @@ class Reprovider:
     def __init__(
         self, me: PeerID, dhts: Mapping[str, tuple[Announcer, NetworkSize]], records: Records,
         contents: Callable[[], Iterable[bytes]] | None, *, clock: Callable[[], float] = time.time,
+        in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:  # fmt: skip
-        self._contents, self._clock = contents, clock
-        self._records = ProvideRecords(records)
+        self._contents, self._clock, self._in_thread = contents, clock, in_thread
+        self._records = ProvideRecords(records, in_thread)
         self._keys = KeyBins()
         self.lanes = [
             Lane(name, dht, Sweep(me, size=size, keys=self._keys), clock) for name, (dht, size) in dhts.items()
@@ -263,8 +264,8 @@ class Reprovider:
         """Read all keys; whether it could be done. Each lane's sweep has begun a sync."""
         found, missed = KeyBins(), list[bytes]()
         try:
-            rows = await trio.to_thread.run_sync(self._open)
-            while await trio.to_thread.run_sync(partial(_read, rows, found)):
+            rows = await self._in_thread(self._open)
+            while await self._in_thread(partial(_read, rows, found)):
                 pass
         except IPFSKitError as error:
             logger.error("what there is to tell of cannot be read: %s", error)
@@ -273,7 +274,7 @@ class Reprovider:
                     lane.sweep.cancel_sync()
             return False
         if self._ready:
-            missed = await trio.to_thread.run_sync(lambda: list(found.beyond(self._keys)))
+            missed = await self._in_thread(lambda: list(found.beyond(self._keys)))
         for lane in self.lanes:
             lane.sweep.end_sync(found, missed, self._clock())
         self._keys = found
