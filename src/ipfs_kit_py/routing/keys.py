@@ -50,12 +50,11 @@ def preimage(target: int, bits: int, rng: Chance, tries: int = PREIMAGE_TRIES) -
     """
     shift = KEY_BITS - bits
     wanted = target >> shift
-    start = rng.getrandbits(256)
-    for number in range(start, start + tries):
-        data = _PEER_ID_HEAD + (number & _MASK).to_bytes(32, "big")
-        if kad_key(data) >> shift == wanted:
+    head = _PEER_ID_HEAD + rng.getrandbits(224).to_bytes(28, "big")
+    first = (wanted << shift).to_bytes(32, "big")[: bits // 8]
+    for number in range(tries):
+        data = head + number.to_bytes(4, "big")
+        digest = sha256(data).digest()
+        if digest.startswith(first) and int.from_bytes(digest, "big") >> shift == wanted:
             return data
     return None
-
-
-_MASK = (1 << 256) - 1

@@ -8,10 +8,11 @@ Source: libp2p/specs kad-dht/README.md (peer routing); Baumgart and Mies, *S/Kad
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.config import (
@@ -24,6 +25,7 @@ from ipfs_kit_py.core.config import (
     KAD_PATIENCE,
     KAD_RESILIENCY,
 )
+from ipfs_kit_py.routing.kad_wire import PeerInfo
 from ipfs_kit_py.routing.keys import KEY_BITS, kad_key
 from ipfs_kit_py.routing.lookup_candidates import Candidate, Pace, State
 
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_kit_py.core.cid import PeerID
-    from ipfs_kit_py.routing.kad_wire import PeerInfo
 
 _BITS_PER_HOP = 4.0  # that an answer of 20 peers is closer than who gave it: what a fast peer is weighed against
 _STALLED_FACTOR = 3  # requests under way at most, stalled ones included, as a multiple of alpha
 
 _distance = attrgetter("distance")
+_first = itemgetter(0)
+_HEARD, _ASKED, _ANSWERED, _FAILED = State  # read for each candidate at each step
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ class Lookup:
         self._order: list[Candidate] = []  # by distance
         self._flying: dict[bytes, Candidate] = {}  # asked, their time not over
         self._pace = Pace()
+        self._views: list[_View] = []  # those of the last action; none where they have changed
+        self._fresh = 0.0  # until then they hold
         self._done: Done | None = None
         self._stopped = False
         self._began: float | None = None
@@ -143,10 +148,8 @@ class Lookup:
             self._add(Candidate(info, distance, 0, 1 << number % self.paths, self._latency_of(info)))
 
     def __repr__(self) -> str:
-        state = "done" if self._done else f"{len(self._flying)} asked"
-        return (
-            f"<Lookup of {self.target >> 224:08x}…: {len(self._order)} candidates, {self._answered} answers, {state}>"
-        )
+        state = f"{self._answered} answers, {'done' if self._done else f'{len(self._flying)} asked'}"
+        return f"<Lookup of {self.target >> 224:08x}…: {len(self._order)} candidates, {state}>"
 
     # --- what to do ---------------------------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class Lookup:
             return self._done
         if self._stopped:
             return self._finish(complete=False)
-        views = [self._view(path, now) for path in range(self.paths)]
+        views = self._views_at(now)
         more = self._asked < KAD_LOOKUP_ASKS
         if more:
             for view in sorted(views, key=self._load):
@@ -171,7 +174,8 @@ class Lookup:
         """When to call ``on_timeout``: a peer has had its time, or others may be asked in its place."""
         if self._done is not None or not self._flying:
             return None
-        return min(row.next_time(self._last) for row in self._flying.values())
+        now = self._last
+        return min(row.soft if row.soft > now else row.next_time(now) for row in self._flying.values())
 
     def on_timeout(self, now: float) -> None:
         """Peers whose time is over have failed."""
@@ -186,36 +190,51 @@ class Lookup:
     def _load(self, view: _View) -> int:
         return sum(flying.path == view.path for flying in self._flying.values())
 
+    def _views_at(self, now: float) -> list[_View]:
+        """The view of each path; that of the last action while nothing has changed it."""
+        if not self._views or now >= self._fresh:
+            self._fresh = math.inf
+            self._views = [self._view(path, now) for path in range(self.paths)]
+        return self._views
+
     def _view(self, path: int, now: float) -> _View:
         """The ``k`` closest that may still count on a path: not failed, not shunned, few of each network.
 
         Who is slow or waits for its namer's credit is kept beside them: others are asked meanwhile.
         """
         view, groups, bit = _View(path), dict[str, int](), 1 << path
+        near, k = view.near, self.k
         for row in self._order:
             state = row.state
-            if state is State.FAILED or not row.paths & bit or (state is not State.ANSWERED and row.shunned):
+            if state is _FAILED or not row.paths & bit:
                 continue
-            if (state is State.ASKED and row.soft <= now) or (state is State.HEARD and row.waits):
-                view.held.append(row)
-            elif self._fits(row, groups):
-                view.near.append(row)
-                if len(view.near) >= self.k:
+            if state is not _ANSWERED and row.namers:
+                if row.shunned:
+                    continue
+                if state is _HEARD and row.waits:
+                    view.held.append(row)
+                    continue
+            if state is _ASKED:
+                if row.soft <= now:
+                    view.held.append(row)
+                    continue
+                self._fresh = min(self._fresh, row.soft)
+            if self._fits(row, groups):
+                near.append(row)
+                if len(near) >= k:
                     break
         return view
 
     def _choose(self, view: _View, now: float) -> Candidate | None:
         """Whom to ask next on a path, if it has a request free."""
-        heard = [row for row in view.near if row.state is State.HEARD]
+        heard = [row for row in view.near if row.state is _HEARD]
         if not heard:
             return None
-        settled = all(row.state is State.ANSWERED for row in view.near[: self.resiliency])
+        settled = all(row.state is _ANSWERED for row in view.near[: self.resiliency])
         room = self.k if settled else self.alpha
-        mine = [row for row in self._flying.values() if row.path == view.path]
-        if (
-            len(mine) >= _STALLED_FACTOR * self.alpha
-            or sum(row.state is State.ASKED and row.path == view.path for row in view.near) >= room
-        ):
+        if sum(row.state is _ASKED and row.path == view.path for row in view.near) >= room:
+            return None
+        if len(self._flying) >= _STALLED_FACTOR * self.alpha and self._load(view) >= _STALLED_FACTOR * self.alpha:
             return None
         if settled or self._latency is None:
             return heard[0]
@@ -233,6 +252,9 @@ class Lookup:
         self._last = max(self._last, now)
         soft, hard = self._pace.waits(row.latency)
         row.ask(path, now, now + soft, now + hard, self.patience)
+        self._fresh = min(self._fresh, row.soft)
+        if len(row.told) > 1 or (len(row.namers) == 1 and row.namers[0].spent(row.namers[0].open)):
+            self._views = []  # others wait for the one that named it, or it belongs to more networks
         self._flying[row.info.peer.raw] = row
         self._asked += 1
         return Ask(row.info, hard)
@@ -244,6 +266,7 @@ class Lookup:
         row = self._known.get(peer.raw)
         if row is None or self._done is not None or row.state in (State.HEARD, State.ANSWERED):
             return
+        self._views = []
         self._flying.pop(peer.raw, None)
         self._last = max(self._last, now)
         self._pace.on_answer(now - row.asked)
@@ -268,6 +291,7 @@ class Lookup:
             self._fail(row)
 
     def _fail(self, row: Candidate) -> None:
+        self._views = []
         del self._flying[row.info.peer.raw]
         if not row.retried and row.untried():  # who named it first may have told a poisoned address
             row.retried = True
@@ -304,12 +328,20 @@ class Lookup:
 
     def _by_distance(self, infos: Iterable[PeerInfo]) -> list[tuple[int, PeerInfo]]:
         """The peers with their distances, closest first, each once, without ourselves."""
-        each = {info.peer.raw: info for info in infos if info.peer.raw != self._me}
-        return sorted(((kad_key(raw) ^ self.target, info) for raw, info in each.items()), key=lambda row: row[0])
+        each = {info.peer.raw: info for info in infos}
+        each.pop(self._me or b"", None)
+        known, target, rows = self._known, self.target, list[tuple[int, PeerInfo]]()
+        for raw, info in each.items():
+            row = known.get(raw)
+            rows.append((kad_key(raw) ^ target if row is None else row.distance, info))
+        rows.sort(key=_first)
+        return rows
 
     def _cutoff(self, path: int) -> int:
         """The distance beyond which nobody can be among the closest: ``k`` that are closer have answered."""
-        rows = (row for row in self._order if row.state is State.ANSWERED and row.paths >> path & 1)
+        if self._answered < self.k:
+            return 1 << KEY_BITS
+        rows = (row for row in self._order if row.state is _ANSWERED and row.paths >> path & 1)
         for count, row in enumerate(self._spread(rows), 1):
             if count == self.k:
                 return row.distance

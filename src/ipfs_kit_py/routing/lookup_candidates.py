@@ -76,7 +76,9 @@ class Candidate:
     @property
     def shunned(self) -> bool:
         """Whether all who named it named too many that did not answer."""
-        return bool(self.namers) and self.state is not State.ANSWERED and all(n.spent(0) for n in self.namers)
+        if not self.namers or self.state is State.ANSWERED:
+            return False
+        return all(namer.vain >= KAD_LOOKUP_BLAME + 2 * namer.good for namer in self.namers)
 
     @property
     def waits(self) -> bool:
