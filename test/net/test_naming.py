@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 
@@ -10,8 +12,10 @@ from ipfs_kit_py.core.errors import InvalidRecord, NotFound, NotSupported
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.routing.names import Names
-from ipfs_kit_py.routing.naming import Naming
 from test.net.names import KEY, NAME, OTHER, START, TEXT, Folder, Shelf, clock, kept_by, naming
+
+if TYPE_CHECKING:
+    from ipfs_kit_py.routing.naming import Naming
 
 
 def test_publish_and_resolve_with_a_path_and_through_names() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.errors import IPFSKitError, NotRunning, NotSupported
 from ipfs_kit_py.crypto.keystore import PROTOBUF, SELF, Keystore
+from ipfs_kit_py.node.base import Services
 from ipfs_kit_py.node.name_records import NoRouter, StoredMarks, StoredRecords
-from ipfs_kit_py.node.routing_verbs import RoutingVerbs
 from ipfs_kit_py.routing.naming import Naming
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
@@ -68,7 +68,7 @@ def _keys_of(keystore: Keystore) -> list[PrivateKey]:
     return found
 
 
-class NameVerbs(RoutingVerbs):
+class NameVerbs(Services):
     """Keys of the repo, and names published and resolved with them."""
 
     _naming: Naming | None = None
