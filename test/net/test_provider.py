@@ -71,6 +71,7 @@ class Space:
 
     def __init__(self, world: SweepWorld, *, lookup: float = 1.0, tell: float = 0.1) -> None:
         self.world, self.lookup, self.tell = world, lookup, tell
+        self.peers = len(world.order)
         self.looking = self.most_looking = self.telling = self.most_telling = 0
 
     async def closest_peers(
@@ -286,6 +287,35 @@ def test_offline_it_waits_and_is_told_when_there_is_a_network() -> None:
             scene.world.online = True
             reprovider.online()
             await until(lambda: scene.told([*scene.contents, *fresh]), 60.0)
+
+    play(scenario)
+
+
+def test_nothing_is_tried_before_there_is_a_peer(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        scene = Scene(100, some(50))
+        scene.space.peers = 0
+        async with scene.running() as reprovider:
+            await trio.sleep(6 * HOUR)
+            assert scene.world.lookups == 0
+            assert not reprovider.statistics().sweeps["wan"].offline
+            scene.space.peers = 100
+            await until(lambda: scene.told(scene.contents), 60.0)
+
+    play(scenario)
+    assert not caplog.records
+
+
+def test_very_many_are_taken_up_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipfs_kit_py.routing.provider.PROVIDE_SYNC_BATCH", 10)
+
+    async def scenario() -> None:
+        scene, keys = Scene(50, []), some(100)
+        async with scene.running() as reprovider:
+            scene.contents = keys
+            reprovider.add(keys)
+            assert reprovider.statistics().keys == 0
+            await until(lambda: scene.told(keys), 60.0)
 
     play(scenario)
 

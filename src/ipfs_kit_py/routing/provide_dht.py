@@ -27,6 +27,11 @@ class KademliaAnnouncer:
 
         kademlia.on_closest = learn
 
+    @property
+    def peers(self) -> int:
+        """Of the table."""
+        return len(self._kademlia.table)
+
     async def closest_peers(
         self, key: bytes, *, answered: Callable[[PeerInfo], None] | None = None
     ) -> Sequence[PeerInfo]:

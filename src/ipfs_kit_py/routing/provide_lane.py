@@ -11,6 +11,7 @@ from ipfs_kit_py.core.config import (
     PROVIDE_CONNECTIONS,
     PROVIDE_LOOKUP_SECONDS,
     PROVIDE_NOW_SECONDS,
+    PROVIDE_PEERLESS_SECONDS,
     PROVIDE_TELL_SECONDS,
     PROVIDE_WATCH_SECONDS,
 )
@@ -30,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 class Announcer(Protocol):
     """What is needed of a DHT."""
+
+    @property
+    def peers(self) -> int:
+        """How many it knows."""
+        ...
 
     async def closest_peers(
         self, key: bytes, *, answered: Callable[[PeerInfo], None] | None = None
@@ -65,11 +71,25 @@ class Lane:
         """Tell what is due, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
+                if not self._dht.peers:
+                    await self._wait_for_peers()
                 self._news = trio.Event()
                 while (action := self.sweep.next_action(self._clock())) is not None:
                     nursery.start_soon(self._perform, action)
                 with trio.move_on_after(self._pause()):
                     await self._news.wait()
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to tell."""
+        return not self._dht.peers
+
+    async def _wait_for_peers(self) -> None:
+        while self.alone:
+            self._news = trio.Event()
+            with trio.move_on_after(PROVIDE_PEERLESS_SECONDS):
+                await self._news.wait()
+        self.sweep.on_online(self._clock())
 
     def _pause(self) -> float:
         """Until the next deadline, but not for long: the machine may sleep, and the loop's clock with it."""

@@ -22,6 +22,7 @@ from ipfs_kit_py.core.config import (
     PROVIDE_SAVE_SECONDS,
     PROVIDE_SYNC_BATCH,
     PROVIDE_SYNC_SECONDS,
+    PROVIDE_SYNC_SHARE,
     SWEEP_BEHIND_SECONDS,
     SWEEP_RETRY_SECONDS,
     SWEEP_WARN_SECONDS,
@@ -93,10 +94,23 @@ class Reprovider:
     # --- what is to be told -------------------------------------------------------------------------------------------
 
     def add(self, multihashes: Iterable[bytes]) -> None:
-        """These are among the contents now: tell of them soon, and again and again. On the loop."""
+        """These are among the contents now: tell of them soon, and again and again. Very many are taken up by and by.
+        On the loop."""
+        rows = list(multihashes)
+        if self._nursery is None or len(rows) <= PROVIDE_SYNC_BATCH:
+            self._add(rows)
+        else:
+            self._nursery.start_soon(self._add_many, rows)
+
+    async def _add_many(self, rows: list[bytes]) -> None:
+        for at in range(0, len(rows), PROVIDE_SYNC_BATCH):
+            self._add(rows[at : at + PROVIDE_SYNC_BATCH])
+            await trio.lowlevel.checkpoint()
+
+    def _add(self, rows: list[bytes]) -> None:
         now = self._clock()
         first, *others = self.lanes
-        new = first.sweep.add(multihashes, now)
+        new = first.sweep.add(rows, now)
         for lane in others:
             lane.sweep.take(new, now)
         self._wake()
@@ -241,24 +255,29 @@ class Reprovider:
         for lane in self.lanes:
             found = lane.sweep.statistics(now)
             last = self._warned.get(lane.name, -SWEEP_WARN_SECONDS)
-            if found.behind > SWEEP_BEHIND_SECONDS and not found.offline and abs(now - last) >= SWEEP_WARN_SECONDS:
+            connected = not found.offline and not lane.alone
+            if connected and found.behind > SWEEP_BEHIND_SECONDS and abs(now - last) >= SWEEP_WARN_SECONDS:
                 self._warned[lane.name] = now
                 logger.warning(
                     "telling the %s DHT of %d keys is %.1f h behind, with %d of %d regions late: past 26 h content is "
-                    "no longer found; tell of roots alone (announce = \"roots\") or connect to more peers",
+                    "no longer found; tell of roots alone (provide = \"roots\") or connect to more peers",
                     lane.name, found.keys, found.behind / 3600, found.late, found.regions,
                 )  # fmt: skip
 
     # --- all keys -----------------------------------------------------------------------------------------------------
 
     async def _sync_now_and_then(self) -> None:
+        pause = 0.0
         while True:
+            await trio.sleep(pause)
             with trio.move_on_after(PROVIDE_SYNC_SECONDS):
                 await self._resync.wait()
             self._resync = trio.Event()
             for lane in self.lanes:
                 lane.sweep.begin_sync()
+            begun = trio.current_time()
             await self._sync()
+            pause = (trio.current_time() - begun) / PROVIDE_SYNC_SHARE
 
     async def _sync(self) -> bool:
         """Read all keys; whether it could be done. Each lane's sweep has begun a sync."""
