@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,7 +36,7 @@ async def chain(count: int, **settings: Any) -> AsyncIterator[list[Node]]:
 
         for _ in range(count):
             await nursery.start(live)
-        for one, other in zip(nodes, nodes[1:], strict=False):
+        for one, other in pairwise(nodes):
             await one.connect(other.addresses()[0])
             await settle(lambda one=one: one._dht is None or len(one._dht.sides[1].table) > 0)
         yield nodes
@@ -55,7 +56,7 @@ def test_what_is_pinned_is_told_as_far_as_the_role_has_it(provide: str, blocks: 
             with trio.fail_after(30.0):
                 while await providers(last, root) != [first.peer_id]:
                     await trio.sleep(0.1)
-            leaf = next(cid for cid in first.store.keys() if cid != root.multihash)
+            leaf = next(key for key in list(first.store.keys()) if key != root.multihash)
             if blocks:
                 with trio.fail_after(30.0):
                     while not [row async for row in last.routing.find_providers(leaf)]:
@@ -92,7 +93,7 @@ def test_a_node_without_a_dht_says_so() -> None:
     async def scenario() -> None:
         for config in (NodeConfig(dht_mode="off"), NodeConfig(offline=True), NodeConfig(libp2p=False)):
             async with open_node(config) as node:
-                with pytest.raises(NotRunning, match="DHT|network"):
+                with pytest.raises(NotRunning, match=r"DHT|network"):
                     await node.find_peer(node.peer_id.__class__.parse("QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN"))
                 assert (await node.statistics()).dht is None
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.bitswap.inquiries import Inquiry
     from ipfs_kit_py.core.cid import CID, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network
+    from ipfs_kit_py.core.interfaces import BlockStore, Network, PeerLore
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +86,11 @@ class Client:
         find_providers: FindProvidersFunction | None = None,
         on_stored: Callable[[PeerID, bytes, int], None] | None = None,
         on_dialled: DialledFunction | None = None,
+        lore: PeerLore | None = None,
     ) -> None:
         self._network = network
         self._store = store
-        self._wants = Wants(rng)
+        self._wants = Wants(rng, lore)
         self._ingest = Ingest(store, self._wants.is_wanted, self._stored)
         self._finder = Finder(network, find_providers, self._on_provider, on_dialled)
         self._on_stored = on_stored

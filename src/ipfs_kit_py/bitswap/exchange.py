@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.bitswap.ledger import Account
     from ipfs_kit_py.bitswap.wire import Message
     from ipfs_kit_py.core.cid import CID, Block, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network, Stream
+    from ipfs_kit_py.core.interfaces import BlockStore, Network, PeerLore, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,14 @@ class Bitswap:
         find_providers: FindProvidersFunction | None = None,
         on_dialled: DialledFunction | None = None,
         may_serve: Callable[[PeerID, CID], bool] | None = None,
+        lore: PeerLore | None = None,
     ) -> None:
         self._network = network
         self._store = store
         self._client = Client(
-            network, store, rng, find_providers=find_providers, on_stored=self._on_stored, on_dialled=on_dialled
-        )
+            network, store, rng, find_providers=find_providers, on_stored=self._on_stored, on_dialled=on_dialled,
+            lore=lore,
+        )  # fmt: skip
         self._server = Server(network, store, may_serve)
         self._inbound: dict[PeerID, _Inbound] = {}
 

@@ -65,6 +65,7 @@ class Peer:
         self.throughput: float | None = None
         self.window = FIRST_WINDOW
         self.silent = 0  # timeouts in a row
+        self.doubt = 1.0  # factor of what is expected of it, by what it did before
         self.last_heard = 0.0
         self._probed: tuple[CID, float] | None = None  # the want-have whose answer is timed
         self._metered_at: float | None = None
@@ -80,7 +81,7 @@ class Peer:
         """How long ``size`` bytes would take if they were asked for now."""
         latency = HOPED_LATENCY if self.latency is None else self.latency
         queue = (self.outstanding + size) / (self.throughput or HOPED_THROUGHPUT)
-        return (latency + queue) * (1 << min(self.silent, 10))
+        return (latency + queue) * self.doubt * (1 << min(self.silent, 10))
 
     def timeout(self) -> float:
         """Seconds of silence after which what was asked counts as not there; it doubles with each in a row."""

@@ -208,7 +208,7 @@ class Placing:
         members = [peer for other in want.sessions for peer in other.peers]
         fresh = [
             peer
-            for peer in self._neighbours.candidates(members, session.random)
+            for peer in self._neighbours.candidates(members, session.random, want.cid.multihash)
             if peer.id not in want.lacking and not peer.wantlist.asked(want.cid)
         ]
         told = len(want.told)

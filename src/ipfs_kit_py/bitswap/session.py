@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.bitswap.peers import Peer
     from ipfs_kit_py.bitswap.wire import Entry
     from ipfs_kit_py.core.cid import CID, PeerID
+    from ipfs_kit_py.core.interfaces import PeerLore
 
 LONELY_SEARCH_SECONDS = 1.0  # between two searches by one session where nobody is left who might have the second
 FALSE_BLOCK = 1.0  # standing; a block that was never asked for is a false one
@@ -49,8 +50,9 @@ REPEATED_BLOCK = 0.1  # standing; a block that its peer sent before
 class Wants:
     """All wants of a node. Feed it what happens, then ask for actions until there are none."""
 
-    def __init__(self, rng: Chance) -> None:
-        self._neighbours = Neighbours(rng)
+    def __init__(self, rng: Chance, lore: PeerLore | None = None) -> None:
+        self._lore = lore
+        self._neighbours = Neighbours(rng, lore)
         self._placing = Placing(self._neighbours)
         self._sessions = self._placing.sessions
         self._wants: dict[CID, Want] = {}
@@ -210,6 +212,7 @@ class Wants:
     def on_blocks(self, peer: PeerID | None, blocks: Iterable[tuple[bytes, int, float]], now: float) -> None:
         """Verified blocks: multihash, bytes, and when they came; ``peer`` is ``None`` if they are from elsewhere."""
         sender = self._neighbours.get(peer) if peer is not None else None
+        total, last = 0, b""
         for multihash, size, at in blocks:
             cids = self._by_hash.pop(multihash, None)
             if cids is None:
@@ -218,6 +221,7 @@ class Wants:
             if peer is not None:
                 self._blocks += 1
                 self._placing.received += size
+                total, last = total + size, multihash
             if sender is not None:
                 self._heard(sender, at)
                 sender.received(cids[0], size, at)
@@ -226,6 +230,8 @@ class Wants:
                     sender.delivered(other)
             for cid in cids:
                 self._settle(self._wants.pop(cid), sender, size)
+        if peer is not None and total and self._lore is not None:
+            self._lore.on_delivered(peer, last, total)
         self._placing.assign(now)
 
     def on_unwanted(self, peer: PeerID, multihash: bytes, now: float) -> None:
@@ -243,6 +249,9 @@ class Wants:
             self._actions.append(Penalise(peer, REPEATED_BLOCK, "sent a block again"))
         else:
             self._actions.append(Penalise(peer, FALSE_BLOCK, "sent a block that was not asked for"))
+            if self._lore is not None:
+                self._lore.on_lie(peer)
+                found.doubt = self._lore.doubt(peer)
 
     # --- events: time -------------------------------------------------------------------------------------------------
 
@@ -251,7 +260,11 @@ class Wants:
         for peer in list(self._placing.busy.values()):
             for cid, waited in peer.take_late(now):
                 self._placing.hedge(self._wants[cid], waited, now)
-            for cid in peer.take_overdue(now):
+            silent = peer.silent
+            overdue = peer.take_overdue(now)
+            if peer.silent > silent and self._lore is not None:
+                self._lore.on_silent(peer.id)
+            for cid in overdue:
                 self._timeouts += 1
                 want = self._wants[cid]
                 want.lacking.add(peer.id)

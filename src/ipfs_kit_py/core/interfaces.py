@@ -243,3 +243,40 @@ class ContentRouter(Protocol):
     async def provide(self, multihashes: Sequence[bytes]) -> None:
         """Tell that we have these, now. ``PeerUnreachable`` where nobody could be told."""
         ...
+
+
+class PeerLore(Protocol):
+    """What is known of peers from all dealings with them, those of earlier runs too. On the loop; nothing here waits.
+
+    An exchange tells of batches, not of blocks, and asks when a peer connects or a search begins.
+    """
+
+    def measured(self, peer: PeerID) -> tuple[float | None, float | None]:
+        """Latency in seconds and throughput in bytes a second, ``None`` before they were measured."""
+        ...
+
+    def doubt(self, peer: PeerID) -> float:
+        """By how much longer than measured a peer is expected to take since it fails or lies: 1.0 for strangers
+        and those known to be good, much more for a liar."""
+        ...
+
+    def prefer(self, peers: Sequence[PeerID], multihash: bytes, count: int) -> list[PeerID]:
+        """Up to ``count`` of these that there is a reason to ask for a content: they had related ones, or are known to
+        deliver fast. Strangers are not among them."""
+        ...
+
+    def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
+        """A batch of ``size`` verified bytes came, one of its blocks is ``multihash``."""
+        ...
+
+    def on_measured(self, peer: PeerID, latency: float | None, throughput: float | None) -> None:
+        """A peer leaves, and this is how it was."""
+        ...
+
+    def on_silent(self, peer: PeerID) -> None:
+        """A peer did not answer in its time."""
+        ...
+
+    def on_lie(self, peer: PeerID) -> None:
+        """A peer sent a false block."""
+        ...

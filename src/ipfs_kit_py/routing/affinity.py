@@ -57,8 +57,8 @@ class Affinity:
 
     def holders(self, multihash: bytes, now: float) -> list[PeerID]:
         """Who had it or what belongs to it, the most first."""
-        found = self._holders.get(self._roots.get(multihash, multihash), {})
-        return sorted(found, key=lambda peer: -_left(found[peer], now))
+        found = self._holders.get(self._roots.get(multihash, multihash))
+        return [] if found is None else sorted(found, key=lambda peer: -_left(found[peer], now))
 
     def forget(self, peer: PeerID, multihash: bytes) -> None:
         """It has it no more."""

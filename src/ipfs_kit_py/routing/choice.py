@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from ipfs_kit_py.core.cid import PeerID
+    from ipfs_kit_py.core.interfaces import Provider
     from ipfs_kit_py.routing.keys import Chance
     from ipfs_kit_py.routing.reputation import Peer, Reputation
 
@@ -38,8 +39,7 @@ class Candidate(NamedTuple):
     """A provider. ``rtt`` in seconds where its connection is measured; ``load`` bytes that are asked of it already;
     ``affinity`` from 0 to 1."""
 
-    peer: PeerID
-    addresses: tuple[str, ...] = ()
+    provider: Provider
     connected: bool = False
     rtt: float | None = None
     load: int = 0
@@ -51,43 +51,50 @@ class Candidate(NamedTuple):
 @dataclass(frozen=True)
 class Choice:
     """A provider and why. ``seconds`` are expected until all bytes are here: ``queue`` for what it owes already,
-    ``connect``, ``latency``, ``transfer``, and ``risk``, the time that is lost where it does not deliver, which it does
-    by the chance ``chance``. ``wait``: seconds for which it is better left alone after failures."""
+    ``connect``, ``answer`` (a round trip), ``transfer``, and ``risk``, the time that is lost where it does not deliver,
+    which it does by the chance ``chance``. ``latency`` as it was measured, ``None`` before. ``wait``: seconds for which
+    it is better left alone after failures."""
 
-    peer: PeerID
-    addresses: tuple[str, ...]
+    provider: Provider
     seconds: float
     queue: float
     connect: float
-    latency: float
+    answer: float
     transfer: float
     risk: float
     chance: float
     reputation: float
+    latency: float | None
     known: bool
     local: bool
     affinity: float
     wait: float
     explored: bool = False
 
+    @property
+    def peer(self) -> PeerID:
+        """Who it is."""
+        return self.provider.peer
+
 
 def weigh(candidate: Candidate, row: Peer, size: int, now: float, *, known: bool, hopeful: bool = False) -> Choice:
     """What is expected of one candidate. ``hopeful``: a stranger counts as likely as it may be, not as is sure."""
-    latency = _latency(candidate, row)
+    answer = _latency(candidate, row)
     rate = _throughput(candidate, row)
     queue, transfer = candidate.load / rate, size / rate
-    connect = 0.0 if candidate.connected else _CONNECT * latency
+    connect = 0.0 if candidate.connected else _CONNECT * answer
     has = _HAS + (1.0 - _HAS) * _AFFINITY_GAIN * min(max(candidate.affinity, 0.0), 1.0)
     beliefs = (row.answers, row.delivers, row.honest)
     chance = has
     for belief in beliefs:
         chance *= belief.mean(now) if hopeful else belief.sure(now)
     chance = max(chance, _LEAST_CHANCE)
-    whole = queue + connect + latency + transfer
+    whole = queue + connect + answer + transfer
     risk = (1.0 / chance - 1.0) * max(_LEAST_PATIENCE, _PATIENCE * whole)
+    measured = row.latency if candidate.rtt is None else candidate.rtt
     return Choice(
-        candidate.peer, candidate.addresses, whole + risk, queue, connect, latency, transfer, risk, chance,
-        row.reputation(now), known, candidate.local, candidate.affinity, max(0.0, row.until - now),
+        candidate.provider, whole + risk, queue, connect, answer, transfer, risk, chance, row.reputation(now), measured,
+        known, candidate.local, candidate.affinity, max(0.0, row.until - now),
     )  # fmt: skip
 
 
@@ -117,8 +124,10 @@ def choose(
     chosen, the last is now and then a stranger, the most promising one.
     """
     size = CHOICE_SIZE if size is None or size < 0 else size
-    rows = [(one, reputation.get(one.peer), reputation.knows(one.peer)) for one in candidates]
+    rows = [(one, reputation.get(one.provider.peer), reputation.knows(one.provider.peer)) for one in candidates]
     weighed = [weigh(one, row, size, now, known=known) for one, row, known in rows]
+    if any(one.wait <= 0.0 for one in weighed):
+        weighed = [one for one in weighed if one.wait <= 0.0]
     best = sorted(weighed, key=lambda one: (one.wait > 0.0, one.peer not in preferred or not _fit(one), one.seconds))
     chosen = best[: max(0, count)]
     if count >= 3 and len(best) > count and all(one.known for one in chosen) and rng.random() < CHOICE_TRIES_UNKNOWN:

@@ -8,11 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipfs_kit_py.core.config import CHOICE_SIZE
 from ipfs_kit_py.core.errors import InvalidAddress
 from ipfs_kit_py.net import addresses
 from ipfs_kit_py.net.addresses import Scope
 from ipfs_kit_py.routing.affinity import Affinity
-from ipfs_kit_py.routing.choice import Candidate, Choice, choose
+from ipfs_kit_py.routing.choice import Candidate, Choice, choose, weigh
 from ipfs_kit_py.routing.demand import Demand
 from ipfs_kit_py.routing.provider_cache import ProviderCache
 from ipfs_kit_py.routing.reputation import Reputation, ReputationStatistics
@@ -99,31 +100,69 @@ class Providers:
         relayed = not is_connected and bool(one.addresses) and all("/p2p-circuit" in text for text in one.addresses)
         rtt = network.rtt(peer) if is_connected else None
         affinity = self.affinity.of(peer, multihash, now)
-        return Candidate(peer, one.addresses, is_connected, rtt, self._load(peer), local, relayed, affinity)
+        return Candidate(one, is_connected, rtt, self._load(peer), local, relayed, affinity)
 
     def explained(self) -> list[tuple[bytes, list[Choice]]]:
         """The last choices, the newest last: multihash and what was chosen, each with its terms."""
         return list(self._explained)
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    def judge(self, provider: Provider) -> Choice:
+        """What is known of one, as if one chunk were wanted of it."""
+        now, peer = self._clock(), provider.peer
+        row = self._candidate(provider, b"", self._network.connected(), now)
+        return weigh(row, self.reputation.get(peer), CHOICE_SIZE, now, known=self.reputation.knows(peer))
 
-    def update_stats(
-        self, peer: PeerID, success: bool, *, latency: float | None = None, bytes_received: int | None = None,
-        seconds: float | None = None,
-    ) -> None:  # fmt: skip
-        """A dealing with a peer: times in seconds."""
+    # --- what the exchange asks and tells (``core.interfaces.PeerLore``) ----------------------------------------------
+
+    def measured(self, peer: PeerID) -> tuple[float | None, float | None]:
+        """Latency and throughput as measured before."""
+        row = self.reputation.get(peer)
+        return row.latency, row.throughput
+
+    def doubt(self, peer: PeerID) -> float:
+        """How much less sure than a stranger it delivers what is true."""
+        return self.reputation.doubt(peer, self._clock())
+
+    def prefer(self, peers: Sequence[PeerID], multihash: bytes, count: int) -> list[PeerID]:
+        """Those that had related content, then those known to be good, the fastest first."""
         now = self._clock()
-        if not success:
-            self.reputation.on_failed(peer, now)
-            return
-        if latency is not None or not bytes_received:
-            self.reputation.on_answer(peer, now, latency=latency)
-        if bytes_received:
-            self.reputation.on_delivered(peer, bytes_received, now, seconds=seconds)
+        trusted = (peer for peer in peers if self.reputation.trusts(peer, now))
+        fit = [(self.affinity.of(peer, multihash, now), peer) for peer in trusted]
+        fit.sort(key=lambda row: (-row[0], -(self.reputation.get(row[1]).throughput or 0.0)))
+        return [peer for _near, peer in fit[: max(0, count)]]
+
+    def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
+        """Verified bytes came."""
+        now = self._clock()
+        self.reputation.on_delivered(peer, size, now)
+        self.affinity.record(peer, multihash, now)
+
+    def on_measured(self, peer: PeerID, latency: float | None, throughput: float | None) -> None:
+        """How it was, as it leaves."""
+        self.reputation.on_measured(peer, self._clock(), latency, throughput)
+
+    def on_silent(self, peer: PeerID) -> None:
+        """It did not answer in its time."""
+        self.reputation.on_failed(peer, self._clock())
 
     def on_lie(self, peer: PeerID) -> None:
         """It sent a false block."""
         self.reputation.on_lie(peer, self._clock())
+
+    # --- what others tell ---------------------------------------------------------------------------------------------
+
+    def update_stats(
+        self, peer: PeerID, success: bool, *, latency: float | None = None, size: int = 0, seconds: float | None = None
+    ) -> None:
+        """A request ended: ``size`` bytes that took ``seconds``, after a round trip of ``latency`` seconds."""
+        now = self._clock()
+        if not success:
+            self.reputation.on_failed(peer, now)
+            return
+        if latency is not None or not size:
+            self.reputation.on_answer(peer, now, latency=latency)
+        if size:
+            self.reputation.on_delivered(peer, size, now, seconds=seconds)
 
     def on_refused(self, peer: PeerID, multihash: bytes) -> None:
         """It has not got what it was said to provide."""

@@ -139,6 +139,17 @@ class Reputation:
         """What is known of a peer; of one that is not known what is thought of strangers. Not to be changed."""
         return self._peers.get(peer, self._stranger)
 
+    def doubt(self, peer: PeerID, now: float) -> float:
+        """How much less sure than a stranger's its delivering what is true is: 1.0 for strangers and better ones, 100
+        for the worst."""
+        row, stranger = self.get(peer), self._stranger
+        own = row.delivers.sure(now) * row.honest.sure(now)
+        return max(1.0, stranger.delivers.sure(now) * stranger.honest.sure(now) / max(own, 1e-3))
+
+    def trusts(self, peer: PeerID, now: float) -> bool:
+        """Whether it has delivered, and nothing speaks against it."""
+        return self.get(peer).successes > 0 and self.doubt(peer, now) <= 1.0
+
     def knows(self, peer: PeerID) -> bool:
         """Whether anything is known of a peer."""
         return peer in self._peers
@@ -164,6 +175,11 @@ class Reputation:
         row.honest.see(min(1.0, size / REPUTATION_MIB), 0.0, now)
         if seconds is not None and 0.0 < seconds < math.inf:
             _measure(row, None, size / seconds)
+
+    def on_measured(self, peer: PeerID, now: float, latency: float | None, throughput: float | None) -> None:
+        """How fast it was: seconds of a round trip, bytes a second; ``None`` where that was not measured."""
+        if latency is not None or throughput is not None:
+            _measure(self._row(peer, now), latency, throughput)
 
     def on_failed(self, peer: PeerID, now: float) -> None:
         """It could not be reached, was silent or broke off. The next time it is left alone for longer."""
