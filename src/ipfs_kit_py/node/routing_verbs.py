@@ -98,7 +98,8 @@ class RoutingVerbs(Services):
 
     async def get_value(self, key: str | bytes) -> bytes:
         """The best value of ``/ipns/NAME`` or ``/pk/PEER`` (binary keys are taken too). ``NotFound``."""
-        return await self.routing.get_value(binary_key(key) if isinstance(key, str) else key)
+        raw = binary_key(key) if isinstance(key, str) else key
+        return await self.routing.get_value(raw)
 
     async def put_value(self, key: str | bytes, value: bytes) -> None:
         """Have the network keep a signed value. ``InvalidRecord`` where nobody would."""
