@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
-from ipfs_kit_py.core.errors import InvalidRecord
+from ipfs_kit_py import NodeConfig, open_node
+from ipfs_kit_py.core.cid import CID
+from ipfs_kit_py.core.errors import InvalidRecord, IPFSKitError
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
-from ipfs_kit_py.crypto.keystore import Keystore
-from test.peers.kubo import _form, _Part
+from ipfs_kit_py.crypto.keystore import FORMS, Keystore
+from test.peers.kubo import Kubo, _form, _Part
 from test.peers.process import PeerFailed
 from test.vectors import VECTORS, needs_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from test.peers.kubo import Kubo
+    from ipfs_kit_py.node import Node
 
 pytestmark = pytest.mark.interop
+
+DHT = {"Routing.Type": "dhtserver", "Routing.LoopbackAddressesOnLanDHT": True}
 
 
 def inspect(kubo: Kubo, raw: bytes, name: str) -> dict[str, object]:
@@ -56,6 +64,76 @@ def test_we_make_and_kubo_verifies(kubo: Kubo, tmp_path: Path, kind: str, v1: bo
     assert found["Validation"]["Valid"] is True  # type: ignore[index]
     entry = found["Entry"]
     assert (entry["Value"], entry["Sequence"], entry["TTL"]) == ("/ipfs/bafkqaaa", 5, 60_000_000_000)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+@pytest.mark.parametrize("form", FORMS)
+def test_keys_go_out_and_in_both_ways(kubo: Kubo, kubo_path: Path, tmp_path: Path, kind: str, form: str) -> None:
+    """``key export`` is no RPC there either: Kubo's own command reads the repo that the daemon has."""
+    ours = Keystore(tmp_path / "keystore", PrivateKey.generate())
+    made = ours.generate("site", kind)
+    body = _form([_Part("file", "application/octet-stream", [ours.export("site", form)])])
+    row = kubo.lines("key/import", "site", body=body, format=form, ipns_base="base36")[0]
+    assert row == {"Name": "site", "Id": ipns.name_text(made.peer_id())}
+    size = {"size": 2048} if kind == "rsa" else {}
+    name = kubo.lines("key/gen", "theirs", type=kind, ipns_base="base36", **size)[0]["Id"]
+    file = tmp_path / "out"
+    environment = {**os.environ, "IPFS_PATH": str(kubo.repo), "IPFS_TELEMETRY": "off"}
+    for key, secret in (("theirs", None), ("site", ours.export("site", form))):
+        file.unlink(missing_ok=True)
+        command = [kubo_path, "key", "export", "--format", form, "-o", file, key]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=30)
+        if secret is None:
+            assert ipns.name_text(ours.add("theirs", file.read_bytes(), form).peer_id()) == name
+        else:
+            assert file.read_bytes() == secret  # to the byte what we write
+
+
+def test_one_key_on_two_machines(kubo_path: Path, tmp_path: Path) -> None:
+    """Kubo publishes with our key what is newer than ours: we follow it, renew it and go on from it."""
+
+    async def scenario(kubo: Kubo) -> None:
+        config = NodeConfig(repo=tmp_path / "repo", role="worker", provide="none")
+        async with open_node(config) as node:
+            await node.connect(kubo.address)
+            made = await trio.to_thread.run_sync(node.keystore.generate, "site")
+            name, key = ipns.name_text(made.peer_id()), ipns.record_key(made.peer_id())
+            body = _form([_Part("file", "application/octet-stream", [made.encode()])])
+            await trio.to_thread.run_sync(lambda: kubo.lines("key/import", "site", body=body))
+            first, second = [f"/ipfs/{CID.of(data)}" for data in (b"one", b"two")]
+            with trio.fail_after(60.0):
+                while not await _told(node, first):
+                    await trio.sleep(0.1)
+            [row] = await trio.to_thread.run_sync(lambda: kubo.lines("name/resolve", name, nocache=True))
+            assert row["Path"] == first
+            [row] = await trio.to_thread.run_sync(lambda: kubo.lines("routing/get", f"/ipns/{name}"))
+            assert ipns.verify(base64.b64decode(row["Extra"]), made.peer_id(), time.time()).sequence == 0
+            publish = {"key": "site", "resolve": False}
+            await trio.to_thread.run_sync(lambda: kubo.lines("name/publish", second, **publish))
+            assert await node.naming.resolve(name, fresh=True) == second
+            await node.naming._republish(made.peer_id())
+            renewed = ipns.verify(await node.get_value(key), made.peer_id(), time.time())
+            assert (renewed.value, renewed.sequence) == (second, 1)
+            await node.name_publish(first, key="site", lifetime=3600.0)
+            [row] = await trio.to_thread.run_sync(lambda: kubo.lines("routing/get", f"/ipns/{name}"))
+            newest = ipns.verify(base64.b64decode(row["Extra"]), made.peer_id(), time.time())
+            assert (newest.value, newest.sequence) == (first, 2)
+            old = _form([_Part("file", "application/octet-stream", [renewed.raw])])
+            with suppress(PeerFailed):  # what is older is refused, or passed over
+                await trio.to_thread.run_sync(lambda: kubo.lines("routing/put", f"/ipns/{name}", body=old))
+            assert await node.naming.resolve(name, fresh=True) == first
+
+    with Kubo(kubo_path, tmp_path / "kubo", settings=DHT) as kubo:
+        trio.run(scenario, kubo)
+
+
+async def _told(node: Node, path: str) -> bool:
+    """Publish, once the two know each other."""
+    try:
+        await node.name_publish(path, key="site", lifetime=3600.0)
+    except IPFSKitError:
+        return False
+    return True
 
 
 @needs_vectors
