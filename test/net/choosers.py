@@ -17,6 +17,7 @@ class Judged:
     provider: Provider
     reputation: float
     latency: float | None
+    wait: float = 0.0
 
 
 @dataclass
@@ -27,15 +28,19 @@ class Book:
     known: dict[bytes, list[Provider]] = field(default_factory=dict)
     stats: list[tuple[PeerID, bool, float | None, int]] = field(default_factory=list)
     affinity: list[tuple[PeerID, bytes]] = field(default_factory=list)
+    chosen: list[tuple[bytes, list[Judged]]] = field(default_factory=list)
 
     def find_cached(self, multihash: bytes) -> Sequence[Provider] | None:
         return self.known.get(multihash)
 
     def remember(self, multihash: bytes, providers: Sequence[Provider]) -> None:
-        self.known.setdefault(multihash, []).extend(providers)
+        self.known[multihash] = list(providers)
 
     def judge(self, provider: Provider) -> Judged:
         return Judged(provider, self.reputation.get(provider.peer, 0.5), None)
+
+    def explained(self) -> Sequence[tuple[bytes, Sequence[Judged]]]:
+        return self.chosen
 
     def optimal(
         self, multihash: bytes, providers: Sequence[Provider], *, size: int | None = None,
@@ -44,6 +49,7 @@ class Book:
         judged = [self.judge(provider) for provider in providers]
         good = [item for item in judged if item.reputation >= 0.1]
         good.sort(key=lambda item: (item.provider.peer in preferred, item.reputation), reverse=True)
+        self.chosen.append((multihash, good[:count]))
         return good[:count]
 
     def update_stats(self, peer: PeerID, success: bool, *, latency: float | None = None, size: int = 0) -> None:

@@ -202,7 +202,41 @@ def test_enough_in_the_cache_asks_nobody():
             counts = router.metrics.counts().lookups
             assert (counts.cache_hits, counts.succeeded, counts.count) == (1, 1, 1)
             assert numbers(await found(router, count=3)) == [1, 2, 9]
-            assert [item.peer for item in cache.remembered[0][1]] == [peer(9)]
+            assert peer(9) in [item.peer for item in cache.remembered[0][1]]
+
+    play(scenario)
+
+
+def test_a_whole_search_renews_the_cache_and_one_that_was_cut_adds_to_it():
+    async def scenario():
+        known = [provider(1, at(1, 4002)), provider(2)]
+        said = (0, provider(1)), (0, provider(3))
+        for stays, remembered in ((0, [1, 3]), (99, [1, 3, 2])):
+            cache = Remembers((KEY, known))
+            async with routed(Says("dht", *said, stays=stays), cache=cache) as router:
+                assert sorted(numbers(await found(router, seconds=5))) == [1, 2, 3]
+            [(_, kept)] = cache.remembered
+            assert [item.peer for item in kept] == [peer(number) for number in remembered]
+            assert kept[0].addresses == (at(1), at(1, 4002))
+
+    play(scenario)
+
+
+def test_the_best_of_those_that_are_ready_comes_next_and_who_is_never_chosen_is_left_out():
+    async def scenario():
+        def best(ready, last):
+            choice = max(ready, key=lambda item: item.addresses)
+            return choice if choice.addresses > (at(2),) or (last and choice.peer == peer(2)) else None
+
+        items = [(0, provider(number)) for number in (1, 2, 5, 3)]
+        async with routed(Says("dht", *items, (1, provider(4)))) as router:
+            async with aclosing(router.find_providers(KEY, best=best)) as providers:
+                await anext(providers)
+                await trio.sleep(5)
+                rest = [item.peer async for item in providers]
+            assert rest[-1] == peer(2)
+            assert peer(1) not in rest
+            assert rest[:-1] in ([peer(5), peer(4), peer(3)], [peer(5), peer(4)], [peer(4), peer(3)])
 
     play(scenario)
 
@@ -215,7 +249,7 @@ def test_what_was_found_is_remembered_and_that_nobody_provides():
         async with routed(Says("dht"), cache=cache) as router:
             await found(router)
             assert router.metrics.counts().lookups.absent == 1
-        assert cache.remembered == [(KEY, [Provider(peer(1), (at(1),), "dht")]), (KEY, [])]
+        assert cache.remembered == [(KEY, [Provider(peer(1), (at(1),), "cache")]), (KEY, [])]
 
     play(scenario)
 

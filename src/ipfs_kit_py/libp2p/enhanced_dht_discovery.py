@@ -6,13 +6,13 @@ Everything is done by the node; here calls cross into its loop, and what comes b
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import to_thread
 
-from ipfs_kit_py.core.cid import CID, PeerID
+from ipfs_kit_py.core.cid import CID, RAW, PeerID
 from ipfs_kit_py.core.config import RETRIEVE_SECONDS, ROUTER_SECONDS
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError
 from ipfs_kit_py.core.interfaces import Provider
@@ -132,7 +132,10 @@ class EnhancedDHTDiscovery:
     def add_provider(self, cid: str, peer_id: str, multiaddrs: Iterable[str] | None = None) -> None:
         """Remember that a peer has content, as if a search had found it."""
         provider = Provider(PeerID.parse(peer_id), tuple(multiaddrs or ()), "user")
-        self._tell(lambda chooser: chooser.remember(CID.parse(cid).multihash, [provider]))
+        multihash = CID.parse(cid).multihash
+        self._tell(
+            lambda chooser: chooser.remember(multihash, [provider, *(chooser.find_cached(multihash) or ())])
+        )  # fmt: skip
 
     def update_provider_stats(
         self, peer_id: str, success: bool, latency: float | None = None, bytes_received: int | None = None
@@ -151,7 +154,7 @@ class EnhancedDHTDiscovery:
 
     def get_metrics(self) -> dict[str, Any]:
         """Numbers of all routing of the peer, and how its last choices came about."""
-        return self._thread.run_sync(lambda: asdict(self._node.routing_metrics()))
+        return _plain(self._thread.run_sync(self._node.routing_metrics))  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<EnhancedDHTDiscovery {self.role} {'started' if self._running else 'stopped'} over {self._thread!r}>"
@@ -218,6 +221,17 @@ def _rows(choices: Iterable[Choice]) -> list[dict[str, Any]]:
         }
         for choice in choices
     ]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, texts, lists and dictionaries of what is told: peers as text, multihashes as the CIDs of raw blocks."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, bytes):
+        return str(CID(1, RAW, value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 
 def _checked(options: Mapping[str, Any] | None, known: set[str]) -> dict[str, Any]:

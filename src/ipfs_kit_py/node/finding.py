@@ -43,13 +43,15 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class RoutingReport:
-    """``counts`` of searches, contents and connections; of each router, the nearest first; of what was told; and how
-    many ``hops`` a lookup of the DHT takes on average, ``None`` where there was none."""
+    """``counts`` of searches, contents and connections; of each router, the nearest first; of what was told; how many
+    ``hops`` a lookup of the DHT takes on average, ``None`` where there was none; and the last choices of providers, the
+    newest last, as multihash and who was chosen, each with the terms that spoke for it."""
 
     counts: RoutingCounts
     routers: list[LegStatistics]
     announcements: AnnouncerStatistics
     hops: float | None
+    choices: list[tuple[bytes, Sequence[Choice]]]
 
 
 class FindingVerbs(Services):
@@ -168,4 +170,5 @@ class FindingVerbs(Services):
         return RoutingReport(
             finding.router.metrics.counts(), finding.router.statistics(), finding.announcer.statistics(),
             sum(side.hops for side in sides) / lookups if lookups else None,
+            list(finding.chooser.explained()),
         )  # fmt: skip

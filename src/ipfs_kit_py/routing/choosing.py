@@ -27,6 +27,11 @@ class Choice(Protocol):
         """Round trip in seconds, ``None`` before it was measured."""
         ...
 
+    @property
+    def wait(self) -> float:
+        """Seconds for which it is better left alone, since it failed."""
+        ...
+
 
 class Chooser(Protocol):
     """What is known of providers. On the loop."""
@@ -43,11 +48,15 @@ class Chooser(Protocol):
         self, multihash: bytes, providers: Sequence[Provider], *, size: int | None = None,
         preferred: Collection[PeerID] = (), count: int = 3,
     ) -> Sequence[Choice]:  # fmt: skip
-        """The best of these for so many bytes, the best first, those left out that are not to be asked now."""
+        """The best of these for so many bytes, the best first; one to be left alone only where all are."""
         ...
 
     def judge(self, provider: Provider) -> Choice:
         """What is known of one."""
+        ...
+
+    def explained(self) -> Sequence[tuple[bytes, Sequence[Choice]]]:
+        """The last choices, the newest last: the multihash, and who was chosen."""
         ...
 
     def update_stats(self, peer: PeerID, success: bool, *, latency: float | None = None, size: int = 0) -> None:
@@ -82,16 +91,18 @@ class ProvidersForBitswap:
         finally:
             await found.aclose()
 
-    def _best(self, chooser: Chooser, multihash: bytes) -> Callable[[Sequence[Provider]], Provider | None]:
-        def best(providers: Sequence[Provider]) -> Provider | None:
+    def _best(self, chooser: Chooser, multihash: bytes) -> Callable[[Sequence[Provider], bool], Provider | None]:
+        def best(providers: Sequence[Provider], last: bool) -> Provider | None:
             choices = chooser.optimal(multihash, providers, count=1)
-            return choices[0].provider if choices else None
+            if not choices or (choices[0].wait > 0 and not last):
+                return None  # one that failed lately is tried where nobody else comes
+            return choices[0].provider
 
         return best
 
     def on_dialled(self, peer: PeerID, ok: bool, seconds: float) -> None:
         """What came of connecting to one."""
         if self._chooser is not None:
-            self._chooser.update_stats(peer, ok, latency=seconds if ok else None)
+            self._chooser.update_stats(peer, ok)
         if self._router is not None:
             self._router.metrics.on_dial(seconds, ok=ok)

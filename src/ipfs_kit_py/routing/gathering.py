@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.core.cid import PeerID
 
-    Best = Callable[[Sequence[Provider]], Provider | None]
+    Best = Callable[[Sequence[Provider], bool], Provider | None]
 
 
 class _Named:
@@ -58,6 +58,7 @@ class Gathering:
         self._confirmed: OrderedDict[PeerID, None] = OrderedDict()  # of those ready, named by several
         self._held: dict[PeerID, str] = {}  # nobody has told where they are
         self._searches: deque[PeerID] = deque()
+        self._ended = False
 
     @property
     def enough(self) -> bool:
@@ -129,18 +130,19 @@ class Gathering:
 
     def end(self) -> None:
         """Nothing more comes: those that wait for an address are given without."""
+        self._ended = True
         for peer in list(self._held):
             self._release(peer)
         self._searches.clear()
 
     def take(self, best: Best | None = None) -> Provider | None:
-        """The next provider, ``None`` where none is ready or enough were taken. ``best`` chooses among those that are
-        ready, or none of them for now; without it they come in their turn."""
+        """The next provider, ``None`` where none is ready or enough were taken. ``best(ready, last)`` chooses among
+        those that are ready, or none of them for now; ``last``: others will not come. Without it they come in turn."""
         if self.enough:
             return None
         if best is not None:
             ready = [self._provider(peer) for queue in self._ready.values() for peer in queue]
-            chosen = best(ready) if ready else None
+            chosen = best(ready, self._ended) if ready else None
             return None if chosen is None else self._give(chosen.peer)
         if self._confirmed:
             return self._give(next(iter(self._confirmed)))

@@ -133,8 +133,8 @@ class Router:
     ) -> None:
         complete = search.complete and bool(self._far)
         self.metrics.on_lookup(given, first if given else None, complete=complete or known_absent, cached=cached)
-        if self._cache is not None and (search.news or (complete and not given and not known_absent)):
-            self._cache.remember(multihash, search.news)
+        if self._cache is not None and (search.named or (complete and not given and not known_absent)):
+            self._cache.remember(multihash, search.to_remember())
 
     async def provide(self, multihashes: Sequence[bytes]) -> None:
         """Tell through all routers at once that we have these. ``PeerUnreachable`` where none could tell anybody."""

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from ipfs_kit_py.core.closing import finishing
-from ipfs_kit_py.core.config import ROUTER_ANSWERS, ROUTER_PEER_SEARCHES, ROUTER_PEER_SECONDS
+from ipfs_kit_py.core.config import (
+    ROUTER_ADDRESSES,
+    ROUTER_ANSWERS,
+    ROUTER_COUNT,
+    ROUTER_PEER_SEARCHES,
+    ROUTER_PEER_SECONDS,
+)
 from ipfs_kit_py.core.errors import IPFSKitError
 from ipfs_kit_py.core.histogram import Histogram
+from ipfs_kit_py.core.interfaces import Provider
 from ipfs_kit_py.routing.gathering import Gathering
 from ipfs_kit_py.routing.metrics import Percentiles
 
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ipfs_kit_py.core.cid import PeerID
-    from ipfs_kit_py.core.interfaces import ContentRouter, Provider
+    from ipfs_kit_py.core.interfaces import ContentRouter
     from ipfs_kit_py.routing.gathering import Best
     from ipfs_kit_py.routing.kad_wire import PeerInfo
 
@@ -88,9 +96,10 @@ class Search:
         self.gathering = Gathering(network.peer_id, count, known=lambda peer: _is_known(network, peer))
         self.scope = trio.CancelScope()
         self.broken = False  # the node ended before it did
-        self.news: list[Provider] = []  # to be remembered
+        self.named: dict[PeerID, dict[str, None]] = {}  # by routers, to be remembered
         self._legs, self._multihash, self._count, self._peers = legs, multihash, count, peers
         self._best = best
+        self._cached: dict[PeerID, dict[str, None]] = {}
         self._failures: dict[str, str] = {}
         self._ended = 0  # legs that went to their end
         self._over = False
@@ -116,6 +125,7 @@ class Search:
         """These are known from before."""
         for provider in providers:
             self.gathering.on_found(CACHE, provider)
+            self._cached[provider.peer] = dict.fromkeys(provider.addresses)
 
     async def next(self) -> Provider | None:
         """The next provider, ``None`` at the end."""
@@ -129,6 +139,14 @@ class Search:
                 return None
             await self._changed.wait()
             self._changed = trio.Event()
+
+    def to_remember(self) -> list[Provider]:
+        """Who was named, and of those known before whoever could not be heard of again."""
+        found = dict(self.named)
+        for peer, texts in self._cached.items():
+            if peer in found or not self.complete:
+                found[peer] = {**found.get(peer, {}), **texts}
+        return [Provider(peer, tuple(islice(texts, ROUTER_ADDRESSES)), CACHE) for peer, texts in found.items()]
 
     def close(self) -> None:
         """Nothing more is wanted."""
@@ -196,9 +214,9 @@ class Search:
         news = self.gathering.on_found(leg.name, provider)
         if news is not None:
             leg.new += self.gathering.found > before
-            if len(self.news) < ROUTER_ANSWERS:
-                self.news.append(news)
             self._changed.set()
+        if provider.peer in self.named or len(self.named) < ROUTER_COUNT:
+            self.named.setdefault(provider.peer, {}).update(dict.fromkeys(() if news is None else news.addresses))
         while (peer := self.gathering.next_search()) is not None:
             nursery.start_soon(self._look, peer)
 
