@@ -81,7 +81,7 @@ def test_keys_go_out_and_in_both_ways(kubo: Kubo, kubo_path: Path, tmp_path: Pat
     environment = {**os.environ, "IPFS_PATH": str(kubo.repo), "IPFS_TELEMETRY": "off"}
     for key, secret in (("theirs", None), ("site", ours.export("site", form))):
         file.unlink(missing_ok=True)
-        command = [kubo_path, "key", "export", "--format", form, "-o", file, key]
+        command = [str(kubo_path), "key", "export", "--format", form, "-o", str(file), key]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=30)
         if secret is None:
             assert ipns.name_text(ours.add("theirs", file.read_bytes(), form).peer_id()) == name
