@@ -59,10 +59,10 @@ def test_what_is_pinned_is_told_as_far_as_the_role_has_it(provide: str, blocks: 
             leaf = next(key for key in list(first.store.keys()) if key != root.multihash)
             if blocks:
                 with trio.fail_after(30.0):
-                    while not [row async for row in last.routing.find_providers(leaf)]:
+                    while not [row async for row in last._dht.find_providers(leaf)]:  # type: ignore[union-attr]
                         await trio.sleep(0.1)
             else:
-                assert [row async for row in last.routing.find_providers(leaf)] == []
+                assert [row async for row in last._dht.find_providers(leaf)] == []  # type: ignore[union-attr]
 
     trio.run(scenario)
 

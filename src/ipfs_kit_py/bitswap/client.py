@@ -179,6 +179,10 @@ class Client:
         """How long ``size`` bytes would take a session, as its peers were measured."""
         return self._wants.expected_seconds(session, size)
 
+    def owed(self, peer: PeerID) -> int:
+        """Bytes that are asked of a peer and not here yet."""
+        return self._wants.owed(peer)
+
     def inquire(self, multihash: bytes, listener: Callable[[], None]) -> Inquiry | None:
         """Ask connected peers whether they have a block; ``listener`` hears of answers. ``None`` beyond the limit."""
         inquiry = self._wants.inquiries.ask(multihash, listener, trio.current_time())

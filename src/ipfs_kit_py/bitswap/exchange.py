@@ -111,6 +111,10 @@ class Bitswap:
         """Ask this peer for everything that must be probed: the caller chose it."""
         self._client.always_ask(peer)
 
+    def owed(self, peer: PeerID) -> int:
+        """Bytes that are asked of a peer and not here yet."""
+        return self._client.owed(peer)
+
     async def who_has(self, multihash: bytes, *, seconds: float = CONNECTED_SECONDS) -> AsyncGenerator[PeerID, None]:
         """Connected peers that say within ``seconds`` that they have a block, as they answer. Asked are those that a
         want would be told to; the block is not fetched."""

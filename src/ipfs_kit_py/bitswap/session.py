@@ -125,6 +125,11 @@ class Wants:
 
     # --- events: peers ------------------------------------------------------------------------------------------------
 
+    def owed(self, peer: PeerID) -> int:
+        """Bytes that are asked of a peer and not here yet."""
+        found = self._neighbours.get(peer)
+        return 0 if found is None else found.outstanding
+
     def on_peer_connected(
         self, peer: PeerID, now: float, *, has_presences: bool = True, local: bool = False, rtt: float | None = None
     ) -> None:

@@ -489,6 +489,7 @@ ANNOUNCE_SECONDS = 20.0  # that whoever announces content waits until others kno
 
 # --- providers --------------------------------------------------------------------------------------------------------
 REPUTATION_PEERS = 8192  # remembered, about 600 bytes each; neutral ones go before known good ones, liars last
+REPUTATION_SAVE_SECONDS = 600.0  # between writes of what is known of peers to the repo
 REPUTATION_ANSWERS_SECONDS = 6 * 3600.0  # half-life of what is known of a peer's answering: nodes come and go in hours
 REPUTATION_DELIVERS_SECONDS = 2 * 86400.0  # of its delivering
 REPUTATION_HONEST_SECONDS = 30 * 86400.0  # of its honesty: who lied yesterday lies today

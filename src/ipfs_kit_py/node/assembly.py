@@ -28,9 +28,11 @@ from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.node.base import Remote
-from ipfs_kit_py.node.dht import Announcing, build_dht
+from ipfs_kit_py.node.dht import Announcing, StoredParts, build_dht
 from ipfs_kit_py.node.naming import build_naming
 from ipfs_kit_py.node.node import Node
+from ipfs_kit_py.node.reputations import Reputations
+from ipfs_kit_py.node.routers import build_finding, build_searches
 from ipfs_kit_py.repo import Repo
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.disk import DiskStore
@@ -161,7 +163,7 @@ async def _wire(
     config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery,
     *, short: bool,
 ) -> Node:  # fmt: skip
-    swarm = exchange = dht = announcing = None
+    swarm = exchange = dht = announcing = finding = None
     if config.libp2p and not config.offline:
         path = Repo(config.repo).book_path if config.repo is not None else None
         swarm = Swarm(key, config, book_path=path)
@@ -172,8 +174,18 @@ async def _wire(
             if not short:
                 announcing = Announcing(dht, store, config.role_policy.provide, services)
                 await services.start(announcing.reprovider.run)
-        exchange = Bitswap(swarm, store, random.Random())
+        known = Reputations(swarm, None if config.repo is None else StoredParts(store.records))
+        await services.start(known.run)
+        searches = build_searches(known.providers)
+        exchange = Bitswap(
+            swarm, store, random.Random(), find_providers=searches.find, on_dialled=searches.on_dialled,
+            lore=known.providers,
+        )  # fmt: skip
+        known.providers.owed = exchange.owed
         await services.start(exchange.run)
+        tells = None if announcing is None else announcing.reprovider
+        finding = build_finding(swarm, exchange, known.providers, searches, dht=dht, tells=tells)
+        await services.start(finding.router.run)
     if not tiers:
         source, remote = BlockSource(store, exchange), None
     else:
@@ -190,7 +202,8 @@ async def _wire(
         config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching,
         dht=dht, announcing=announcing,
     )  # fmt: skip
-    node.set_routing(dht)
+    node.set_finding(finding)
+    node.set_routing(None if dht is None or finding is None else finding.router)
     node.set_naming(await build_naming(dht, store, node.keystore if config.repo is not None else None))
     return node
 

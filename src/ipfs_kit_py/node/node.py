@@ -11,6 +11,7 @@ from ipfs_kit_py.content.known import built_as
 from ipfs_kit_py.core.errors import HashMismatch, NotRunning
 from ipfs_kit_py.node.adding import AddingVerbs
 from ipfs_kit_py.node.blocks import BlockVerbs
+from ipfs_kit_py.node.finding import FindingVerbs
 from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
 from ipfs_kit_py.node.naming import NameVerbs
@@ -64,7 +65,7 @@ class NodeStatistics:
 
 
 class Node(
-    PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs, RoutingVerbs
+    PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs, RoutingVerbs, FindingVerbs
 ):  # fmt: skip
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 

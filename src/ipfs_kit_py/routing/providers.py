@@ -51,13 +51,12 @@ class ProvidersStatistics:
 
 
 class Providers:
-    """``clock`` gives seconds since 1970; ``load(peer)`` the bytes that are asked of a peer and not here yet."""
+    """``clock`` gives seconds since 1970. ``owed(peer)`` gives the bytes that are asked of a peer and not here yet: set
+    it once there is an exchange."""
 
-    def __init__(
-        self, network: Surroundings, rng: Chance, clock: Callable[[], float],
-        *, load: Callable[[PeerID], int] = lambda _peer: 0,
-    ) -> None:  # fmt: skip
-        self._network, self._rng, self._clock, self._load = network, rng, clock, load
+    def __init__(self, network: Surroundings, rng: Chance, clock: Callable[[], float]) -> None:
+        self._network, self._rng, self._clock = network, rng, clock
+        self.owed: Callable[[PeerID], int] = _nothing
         self.reputation = Reputation(rng)
         self.affinity = Affinity()
         self.demand = Demand()
@@ -100,7 +99,7 @@ class Providers:
         relayed = not is_connected and bool(one.addresses) and all("/p2p-circuit" in text for text in one.addresses)
         rtt = network.rtt(peer) if is_connected else None
         affinity = self.affinity.of(peer, multihash, now)
-        return Candidate(one, is_connected, rtt, self._load(peer), local, relayed, affinity)
+        return Candidate(one, is_connected, rtt, self.owed(peer), local, relayed, affinity)
 
     def explained(self) -> list[tuple[bytes, list[Choice]]]:
         """The last choices, the newest last: multihash and what was chosen, each with its terms."""
@@ -193,6 +192,10 @@ class Providers:
 
     def __repr__(self) -> str:
         return f"<Providers: {self.reputation!r}, {self.cache!r}>"
+
+
+def _nothing(_peer: PeerID) -> int:
+    return 0
 
 
 def _is_near(text: str) -> bool:
