@@ -264,7 +264,7 @@ class Sweep:
         due = range(first, last) if new else self._schedule.due_of(first, last, now)
         rows = (self.queue if new else self.keys).rows(due)
         self._number += 1
-        work = Work(first, last, rows, self.k, new=new, now=now, between=self.keys.between)
+        work = Work(first, last, rows, self.k, new=new, now=now, nearest=self.keys.nearest)
         self._works[self._number] = work
         self._after(self._number, work, now)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 BINS = 1 << SWEEP_BITS
+_NEAR_BINS = BINS // 16
 _IDENTITY = 0x00  # the code of a multihash that is its own content: nobody has to look for that
 
 
@@ -116,13 +117,12 @@ class KeyBins:
                 for at in range(0, len(rows), size):
                     yield rows[at : at + size]
 
-    def between(self, begin: int, end: int) -> bytes | None:
-        """One whose key is from ``begin`` to before ``end``, if there is any."""
-        shift = KEY_BITS - SWEEP_BITS
-        for number in range(begin >> shift, min(BINS, (end - 1 >> shift) + 1)):
-            for multihash in self.rows([number]):
-                if begin <= kad_key(multihash) < end:
-                    return multihash
+    def nearest(self, point: int) -> bytes | None:
+        """The multihash whose key is nearest to a point of the key space; ``None`` where none is in ``_NEAR_BINS``."""
+        home = point >> (KEY_BITS - SWEEP_BITS)
+        for away in range(_NEAR_BINS):  # the nearest bins first: each has another prefix in common with the point
+            if self._counts[home ^ away]:
+                return min(self.rows([home ^ away]), key=lambda multihash: kad_key(multihash) ^ point)
         return None
 
     def beyond(self, other: KeyBins) -> Iterator[bytes]:

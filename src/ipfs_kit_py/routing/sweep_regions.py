@@ -69,12 +69,13 @@ class Explored:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def closest(self, key: int) -> tuple[list[int], int]:
-        """The known peers closest to a key (no order), and by how many first bits another key must agree with it to
-        have the very same."""
-        if len(self._peers) <= self.k:
+        """The known peers closest to a key (no order), and so many first bits that another key which has them too has
+        the very same."""
+        if len(self._peers) < self.k:
             return list(self._peers), 0
         farthest = sorted(peer ^ key for peer in self._peers)[self.k - 1]
-        chosen, shared, before, last = [], 0, 0, False
+        # no fewer bits than tell distances of a sixteenth of this from each other: a coarser gap would be none
+        chosen, shared, before, last = [], KEY_BITS - max(0, farthest.bit_length() - 4), 0, False
         for number, peer in enumerate(self._peers):
             inside = peer ^ key <= farthest
             if inside:

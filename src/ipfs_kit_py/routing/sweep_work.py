@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.routing.kad_wire import PeerInfo
 
-_FEW = 3  # keys left that are rather looked up each by itself
+_FEW = 8  # keys left that are rather looked up each by itself; of all, one in so many may be one lookup too many
 
 
 class _Batch:
@@ -44,7 +44,7 @@ class Work:
     """A region under way: the bins from ``first`` to before ``last``; ``new``: its new keys alone.
 
     A lookup is always for one of our keys: that needs no search for bytes that hash into a region, and where keys are
-    few there is nothing to look up between them. ``between`` gives one of any region that lies in an interval.
+    few there is nothing to look up between them. ``nearest`` gives that of any region which is nearest to a point.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class Work:
         *,
         new: bool,
         now: float,
-        between: Callable[[int, int], bytes | None],
+        nearest: Callable[[int], bytes | None],
     ) -> None:
         self.first, self.last, self.new, self.began = first, last, new, now
-        self._between = between
+        self._nearest = nearest
+        self._looked: set[bytes] = set()
         self._of = {kad_key(multihash): multihash for multihash in multihashes}
         self._pending = sorted(self._of)  # keys whose closest peers are not known
         self._explored = Explored(k)
@@ -114,6 +115,7 @@ class Work:
         self._looking = False
         self._tries = 0
         self.lookups += 1
+        self._looked.add(multihash)
         key = kad_key(multihash)
         self._explored.learn(key, closest, everybody=everybody)
         at = bisect_left(self._pending, key)
@@ -140,13 +142,17 @@ class Work:
             if room > best:
                 best, found = room, key
             at = at + 1 if room < 0 else bisect_left(self._pending, ((key >> room) + 1) << room, at)
-        spared = self.size - len(self._pending) - self.lookups  # by what was seen: so many may be spent at the most
-        if best < 0 and len(self._pending) > _FEW and spared > 0:
-            gap = self._explored.gap(found, *self._explored.closest(found))
-            near = None if gap is None else self._between(*gap)
-            if near is not None:
+        return self._neighbour(found) if best < 0 else self._of[found]
+
+    def _neighbour(self, key: int) -> bytes:
+        """A key beside what is known, which shows others of the region more than a lookup of this one would."""
+        spared = self.size - len(self._pending) - self.lookups  # by what was seen
+        if len(self._pending) > _FEW and spared + self.size // _FEW > 0:
+            gap = self._explored.gap(key, *self._explored.closest(key))
+            near = None if gap is None else self._nearest(gap[0])
+            if near is not None and near not in self._looked:
                 return near
-        return self._of[found]
+        return self._of[key]
 
     def _settle(self, *, at_any_rate: bool) -> None:
         """Give away the keys whose closest peers are known by now."""
