@@ -270,9 +270,10 @@ def test_who_is_near_is_asked_though_nobody_is_known_to_provide():
     async def scenario():
         dht, near = Says("dht", (0, provider(1))), Says("connected", (0, provider(2)))
         async with routed(dht, near=[near], cache=Remembers((KEY, []))) as router:
-            assert numbers(await found(router)) == [2]
+            assert numbers(await found(router, believe_absent=True)) == [2]
             assert dht.asked == 0
-            assert await found(router, skip=["connected"]) == []
+            assert await found(router, skip=["connected"], believe_absent=True) == []
+            assert sorted(numbers(await found(router))) == [1, 2]  # whoever asks by hand wants to know it now
             assert router.metrics.counts().lookups.known_absent == 1
 
     play(scenario)

@@ -84,7 +84,9 @@ class ProvidersForBitswap:
         if self._router is None:
             return
         best = None if self._chooser is None else self._best(self._chooser, cid.multihash)
-        found = self._router.find_providers(cid.multihash, count=self._count, skip=self._skip, best=best)
+        found = self._router.find_providers(
+            cid.multihash, count=self._count, skip=self._skip, best=best, believe_absent=True
+        )
         try:
             async for provider in found:
                 yield provider.peer, list(provider.addresses)

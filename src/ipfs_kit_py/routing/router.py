@@ -49,8 +49,8 @@ class Cache(Protocol):
 class Router:
     """A ``ContentRouter``; ``run`` it.
 
-    ``near`` ask only who is connected: they are asked even when the ``cache`` knows that nobody provides, ``far`` are
-    not. ``values`` serves peers and values by key. ``seconds`` is the budget of one search.
+    ``near`` ask only who is connected: they are asked always; those that are ``far`` not again where the ``cache``
+    knows that nobody provides and the caller believes it. ``values`` serves peers and values by key. ``seconds`` is the budget of one search.
     """
 
     name = "router"
@@ -81,11 +81,12 @@ class Router:
 
     async def find_providers(
         self, multihash: bytes, *, count: int = 20, seconds: float | None = None, skip: Collection[str] = (),
-        best: Best | None = None,
+        best: Best | None = None, believe_absent: bool = False,
     ) -> AsyncGenerator[Provider, None]:  # fmt: skip
         """Providers as they are found, each peer once, until there are ``count``, nobody else can be asked, or
         ``seconds`` have passed (default: the router's own). ``skip`` names routers that are not asked. ``best`` chooses
-        whenever several are ready; those that it never chooses are left out.
+        whenever several are ready; those that it never chooses are left out. ``believe_absent``: where a search has
+        found nobody lately, only the near are asked; without it everybody is asked anew.
 
         Raises ``PeerUnreachable`` where no router could ask anybody, ``NotRunning`` before ``run``.
         """
@@ -94,7 +95,7 @@ class Router:
         begun = trio.current_time()
         count = min(count, ROUTER_COUNT)
         cached = None if self._cache is None else self._cache.find_cached(multihash)
-        known_absent = cached is not None and not cached
+        known_absent = believe_absent and cached is not None and not cached
         legs = [leg for leg in (self._near if known_absent else self._near + self._far) if leg.name not in skip]
         search = Search(self._network, legs, multihash, count, self._values, best)
         search.on_cached(cached or ())
