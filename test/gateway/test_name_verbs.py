@@ -143,7 +143,12 @@ def test_names_go_on_after_a_restart_and_a_bad_key_file_stops_nobody(tmp_path: P
             assert await naming.resolve(name) == "/ipfs/2"
 
         async def second(node: Node, naming: Naming) -> None:
-            assert naming.statistics().ours == 2
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(naming.run)
+                with trio.fail_after(30.0):
+                    while naming.statistics().ours < 2:
+                        await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
             assert len(shelf.puts) == 2  # not due yet
             with pytest.raises(InvalidRecord, match="older"):
                 await ask(node, "name/resolve", name)

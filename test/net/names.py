@@ -71,6 +71,8 @@ class Memory:
 
     async def load(self) -> list[tuple[PeerID, Mark]]:
         await trio.lowlevel.checkpoint()
+        if self.broken:
+            raise StorageError("the disk is gone")
         return list(self.marks.items())
 
     async def save(self, changes: Mapping[PeerID, Mark | None]) -> None:

@@ -60,7 +60,6 @@ def test_a_newer_record_that_was_seen_and_is_not_found_now_is_not_gone_back_behi
         memory = Memory()
         memory.marks[NAME] = Mark(9, int(START + IPNS_LIFETIME_SECONDS) * 10**9)
         again = Naming(shelf, folder, clock, marks=memory)
-        await again.restore()
         await again.keep(KEY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(again.run)
@@ -117,7 +116,6 @@ def test_no_name_goes_back_after_it_left_the_cache_nor_after_a_restart(monkeypat
     async def play(_names: Naming, shelf: Shelf, folder: Folder) -> None:
         memory = Memory()
         names = Naming(shelf, folder, clock, marks=memory)
-        await names.restore()
         key = ipns.record_key(NAME)
         old, new = (ipns.create(KEY, f"/ipfs/{n}", n, clock()) for n in (1, 2))
         shelf.values[key] = new
@@ -128,7 +126,6 @@ def test_no_name_goes_back_after_it_left_the_cache_nor_after_a_restart(monkeypat
         with pytest.raises(InvalidRecord, match="older than one seen before"):
             await names.resolve(TEXT)
         restarted = Naming(shelf, folder, clock, marks=memory)
-        await restarted.restore()
         with pytest.raises(InvalidRecord, match="older than one seen before"):
             await restarted.resolve(TEXT)
         shelf.values[key] = new
@@ -137,7 +134,7 @@ def test_no_name_goes_back_after_it_left_the_cache_nor_after_a_restart(monkeypat
         shelf.values[key] = ipns.create(KEY, "/ipfs/anew", 0, clock())
         assert await restarted.resolve(TEXT) == "/ipfs/anew"  # the newer one has ended: its owner may begin again
         last = Naming(shelf, folder, clock, marks=memory)
-        await last.restore()
+        assert await last.resolve(TEXT) == "/ipfs/anew"
         assert set(memory.marks) == {NAME}  # what has ended is not remembered
 
     naming(play)
@@ -152,7 +149,6 @@ def test_our_own_name_is_answered_with_our_record_where_the_network_has_none_or_
         for value in (old, None):
             shelf.values.pop(key) if value is None else shelf.values.__setitem__(key, value)
             restarted = Naming(shelf, folder, clock, marks=memory)
-            await restarted.restore()
             assert await restarted.resolve(TEXT) == "/ipfs/new"
 
     naming(play)

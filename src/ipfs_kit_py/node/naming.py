@@ -40,27 +40,28 @@ async def build_naming(
 
     ``router`` is ``None`` where there is no network: names of ours are then kept here and found here alone.
     ``dnslink`` follows domain names (``routing.dnslink.DnsLink()``). Names that were published before, by any key of
-    the keystore, are kept alive.
+    the keystore, are kept alive. Reads nothing yet.
     """
     records = store.records
-    naming = Naming(
+    return Naming(
         NoRouter() if router is None else router,
         StoredRecords(records),
         clock,
         marks=StoredMarks(records),
         dnslink=dnslink,
+        keys=None if keystore is None else partial(threads.run, Pool.WORK, _keys_of, keystore),
     )
-    await naming.restore()
-    if keystore is not None:
-        for key in await threads.run(Pool.WORK, _keys_of, keystore):
-            await naming.keep(key)
-    return naming
 
 
 def _keys_of(keystore: Keystore) -> list[PrivateKey]:
     """All that can be read: a file that is no good is told of when it is used, and stops no node."""
     found = []
-    for name in (SELF, *keystore.names()):
+    try:
+        names = keystore.names()
+    except OSError as error:
+        logger.warning("the keystore cannot be read: %s", error)
+        names = []
+    for name in (SELF, *names):
         try:
             found.append(keystore.load(name))
         except IPFSKitError as error:

@@ -16,7 +16,7 @@ from ipfs_kit_py.routing.names import Names, NamesStatistics, interval
 from ipfs_kit_py.routing.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.crypto.ipns import IpnsRecord
@@ -51,7 +51,8 @@ class Marks(Protocol):
 
 
 class Naming:
-    """Names over a router. ``clock`` gives seconds since 1970; ``dnslink`` the path that a domain name leads to."""
+    """Names over a router. ``clock`` gives seconds since 1970; ``dnslink`` the path that a domain name leads to;
+    ``keys`` the keys whose names ``run`` keeps alive from the start. Nothing is read before it is needed."""
 
     def __init__(
         self,
@@ -61,12 +62,16 @@ class Naming:
         *,
         marks: Marks | None = None,
         dnslink: Callable[[str], Awaitable[str]] | None = None,
+        keys: Callable[[], Awaitable[Iterable[PrivateKey]]] | None = None,
     ) -> None:
         self._router = router
         self._records = records
         self._clock = clock
         self._marks = marks
         self._dnslink = dnslink
+        self._keys_there = keys
+        self._restoring = trio.Lock()
+        self._restored = marks is None
         self._names = Names()
         self._keys: dict[PeerID, PrivateKey] = {}
         self._changed = trio.Event()
@@ -76,11 +81,18 @@ class Naming:
         """Counters of the engine."""
         return self._names.statistics()
 
-    async def restore(self) -> None:
-        """Remember how new the records were that were seen before this start. Call it once, first."""
-        if self._marks is not None:
-            self._names.on_marks(await self._marks.load(), self._clock())
-            await self._save_marks()
+    async def _restore(self) -> None:
+        """Remember, once, how new the records were that were seen before this start."""
+        if self._restored:
+            return
+        async with self._restoring:
+            if self._marks is None or self._restored:
+                return
+            try:
+                self._names.on_marks(await self._marks.load(), self._clock())
+            except StorageError as error:
+                log.warning("how new names were before this start is not known: %s", error)
+            self._restored = True
 
     # --- publish ------------------------------------------------------------------------------------------------------
     async def publish(
@@ -103,6 +115,7 @@ class Naming:
             raise InvalidRecord(f"a TTL of {ttl:g} s is longer than the lifetime of {lifetime:g} s")
         ttl = min(IPNS_TTL_SECONDS, lifetime) if ttl is None else ttl
         name = key.peer_id()
+        await self._restore()
         async with self._turns.of(name) as turn:
             before = await self._before(name)
             now = self._clock()
@@ -114,8 +127,9 @@ class Naming:
                 self._names.on_ours(name, now, lifetime)
             try:
                 await self._send(name, Kept(raw, lifetime))
-            except IPFSKitError as error:
-                if not offline:
+            except BaseException as error:
+                self._names.on_failed(name, self._clock())
+                if not (offline and isinstance(error, IPFSKitError)):
                     raise
                 log.info("the name %s is kept here and published when it can be: %s", ipns.name_text(name), error)
         return ipns.read(raw, name)
@@ -160,10 +174,6 @@ class Naming:
             self._names.on_record(name, kept.raw, self._clock())
             await self._save_marks()
             await self._router.put_value(ipns.record_key(name), kept.raw)
-        except BaseException:
-            self._names.on_failed(name, self._clock())
-            raise
-        else:
             self._names.on_published(name, self._clock())
             await self._records.put(name, Kept(kept.raw, kept.lifetime, self._clock()).encode())
         finally:
@@ -178,6 +188,7 @@ class Naming:
         ``InvalidRecord`` where what was found may not be believed, ``NotSupported`` for a domain name without
         ``dnslink``.
         """
+        await self._restore()
         rest = path.removeprefix("ipns://").removeprefix("/ipns/")
         for _step in range(IPNS_MAX_DEPTH):
             name, _slash, below = rest.partition("/")
@@ -243,6 +254,12 @@ class Naming:
 
     async def run(self) -> None:
         """Publish our names again, for ever, a few at once."""
+        await self._restore()
+        for key in () if self._keys_there is None else await self._keys_there():
+            try:
+                await self.keep(key)
+            except StorageError as error:
+                log.warning("the name %s is not kept alive: %s", ipns.name_text(key.peer_id()), error)
         free = trio.CapacityLimiter(IPNS_PARALLEL)
         async with trio.open_nursery() as nursery:
             while True:
