@@ -50,7 +50,8 @@ class Router:
     """A ``ContentRouter``; ``run`` it.
 
     ``near`` ask only who is connected: they are asked always; those that are ``far`` not again where the ``cache``
-    knows that nobody provides and the caller believes it. ``values`` serves peers and values by key. ``seconds`` is the budget of one search.
+    knows that nobody provides and the caller believes it. ``values`` serves peers and values by key. ``seconds`` is the
+    budget of one search.
     """
 
     name = "router"
