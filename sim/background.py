@@ -1,7 +1,7 @@
 """The tables of the nodes that nobody measures: rows of numbers, made when somebody asks.
 
-A modelled node has in each bucket whom a measured one would have: as many dead ones that it does not know to be dead, as
-many living ones that it does not know, and as great a preference for the fast. These three are read off the measured
+A modelled node has in each bucket whom a measured one would have: as many dead ones that it does not know to be dead,
+as many living ones that it does not know, and as great a preference for the fast. These three are read off the measured
 nodes' tables while they run (``Manners``), by bucket, so that the model follows the engines whatever they do. A row is
 kept from one question to the next: who is in it stays until it leaves.
 """

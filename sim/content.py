@@ -27,8 +27,8 @@ WANTED = 20  # providers that a search wants, as the content router asks for
 @dataclass(slots=True)
 class Find:
     """One search. ``first``: seconds until a true provider was handed out, ``None`` for never; ``hops`` answers in a
-    row led to it and ``asked`` messages had been sent. ``seconds`` and ``messages`` of the whole walk; ``right``: of the
-    20 truly closest that it ended with."""
+    row led to it and ``asked`` messages had been sent. ``seconds`` and ``messages`` of the whole walk; ``right``: of
+    the 20 truly closest that it ended with."""
 
     age: float
     first: float | None = None

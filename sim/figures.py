@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sim.run import Outcome
+    from sim.sweeping import Sweeping
 
 
 def quantile(values: Iterable[float], share: float) -> float:
@@ -30,7 +31,9 @@ def figures(outcome: Outcome) -> dict[str, float]:
     found = [find for find in finds if find.first is not None]
     first = [find.first for find in found if find.first is not None]
     provides = outcome.results.provides
+    found_by_all = {} if outcome.sweeping is None else _sweep(outcome.sweeping)
     return {
+        **found_by_all,
         "finds": len(finds),
         "success": len(found) / max(1, len(finds)),
         "hops": mean(find.hops for find in found),
@@ -52,4 +55,26 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "modelled": mean(health.modelled),
         "missing": mean(health.missing),
         "slower": mean(health.slower),
+        "identities": outcome.identities,
+        "online": outcome.online,
+        "sent": outcome.messages,
+        "refreshes": outcome.refreshes,
+        "checks": outcome.checks,
+        "wall": outcome.wall,
+        "megabytes": outcome.megabytes,
+    }
+
+
+def _sweep(swept: Sweeping) -> dict[str, float]:
+    """The cost of providing many keys by the sweep: one by one each takes a lookup, and 20 peers to be told."""
+    finds = swept.results.finds
+    return {
+        "swept": swept.keys if swept.done else math.nan,
+        "sweep_lookups": swept.lookups,
+        "sweep_saved": 1 - swept.lookups / swept.keys,
+        "sweep_messages": swept.lookup_messages / swept.keys,
+        "sweep_tells": swept.batches / swept.keys,
+        "sweep_held": swept.held,
+        "sweep_minutes": swept.seconds / 60,
+        "sweep_success": sum(find.first is not None for find in finds) / max(1, len(finds)),
     }

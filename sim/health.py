@@ -13,7 +13,7 @@ from sim.population import SESSION, TOP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipfs_kit_py.routing.kad_wire import PeerInfo
+    from sim.latency import Place
     from sim.node import Node
     from sim.world import World
 
@@ -26,14 +26,14 @@ _FEW = 10.0  # peers of a bucket, over all measured tables, below which its figu
 @dataclass(slots=True)
 class Health:
     """Means over tables and times. ``live``: of those that a table names; ``missing``: of the 20 living that are the
-    closest to the node; ``modelled``: ``live`` of those that the modelled nodes name, as a check."""
+    closest to the node; ``slower``: of a bucket's living the share that is faster than those in the table;
+    ``modelled``: ``live`` of those that the modelled nodes name, as a check."""
 
     peers: list[int] = field(default_factory=list)
     live: list[float] = field(default_factory=list)
     missing: list[float] = field(default_factory=list)
     modelled: list[float] = field(default_factory=list)
     slower: list[float] = field(default_factory=list)
-    modelled_slower: list[float] = field(default_factory=list)
 
     def measure(self, world: World, nodes: Sequence[Node], *, note: bool) -> None:
         """Look at all tables; ``note`` the figures, and let the modelled nodes follow them in any case."""
@@ -105,17 +105,12 @@ class Health:
                 self.modelled.append(sum(people.up[other] for other in row) / len(row))
 
 
-def faster(world: World, place: object, members: list[int], low: int, high: int) -> float:
+def faster(world: World, place: Place, members: list[int], low: int, high: int) -> float:
     """The share of a range's living that are nearer to a place than the members are."""
     people, rng = world.people, world.rng
     sample = [low + int(rng.random() * (high - low)) for _ in range(_SAMPLE)]
-    others = [round_trip(place, people.places[number]) for number in sample if people.up[number]]  # type: ignore[arg-type]
-    mine = [round_trip(place, people.places[number]) for number in members]  # type: ignore[arg-type]
+    others = [round_trip(place, people.places[number]) for number in sample if people.up[number]]
+    mine = [round_trip(place, people.places[number]) for number in members]
     if not others:
         return 0.5
     return sum(other < own for other in others for own in mine) / (len(others) * len(mine))
-
-
-def near_infos(infos: Sequence[PeerInfo]) -> set[bytes]:
-    """The names of peers."""
-    return {info.peer.raw for info in infos}

@@ -2,8 +2,9 @@
 
 The round trip of two is their distance and both heights. Shape after Dabek et al., *Vivaldi: A Decentralized Network
 Coordinate System*, SIGCOMM 2004 (section 5.4: planes with heights fit the Internet best); scaled to the median of the
-King data set that it measures (1,740 DNS servers, 159 ms). Shares of the regions after the peers' countries in Trautwein
-et al., *Design and Evaluation of IPFS*, SIGCOMM 2022 (US 28 %, China 24 %, France 8 %, Taiwan 7 %, South Korea 7 %).
+King data set that it measures (1,740 DNS servers, 159 ms). Shares of the regions after the peers' countries in
+Trautwein et al., *Design and Evaluation of IPFS*, SIGCOMM 2022 (US 28 %, China 24 %, France 8 %, Taiwan 7 %, South
+Korea 7 %).
 """
 
 from __future__ import annotations
@@ -43,11 +44,7 @@ class Place(NamedTuple):
 
 def place(rng: random.Random) -> Place:
     """A host by chance."""
-    left = rng.random()
-    for share, x, y in _REGIONS:
-        left -= share
-        if left < 0.0:
-            break
+    _share, x, y = rng.choices(_REGIONS, [region[0] for region in _REGIONS])[0]
     height = _HEIGHT[0] * math.exp(rng.gauss(0.0, _HEIGHT[1]))
     busy = _BUSY[0] * math.exp(rng.gauss(0.0, _BUSY[1]))
     spread = _SPREAD * 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sim.clock import HOUR
@@ -13,10 +13,13 @@ from sim.content import Content, Results
 from sim.health import Health
 from sim.kinds import KINDS
 from sim.node import Node
+from sim.sweeping import KEPT, Sweeper
 from sim.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sim.sweeping import Sweeping
 
 CYCLE = 22 * HOUR
 SETTLE = 1.5 * HOUR  # before anything is measured
@@ -35,7 +38,7 @@ class Plan:
     finds: int = 3000
     cycle: float = CYCLE
     seed: int = 1
-    sweep: int = 0  # keys that are reprovided
+    sweep: int = 0  # keys that one more server provides by the sweep
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Outcome:
     hours: float = 0.0
     wall: float = 0.0
     megabytes: float = 0.0
-    manners: dict[str, float] = field(default_factory=dict)
+    sweeping: Sweeping | None = None
 
 
 def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
@@ -79,12 +82,27 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
         clock.at(SETTLE + rng.random() * PROVIDING, content.provide)
     for _ in range(plan.finds):
         clock.at(SETTLE + PROVIDING + rng.random() * plan.cycle, content.find)
+    if plan.sweep:
+        _sweep(plan, world, nodes, rng.choice(sorted(set(honest) - set(world.servers))), outcome)
     clock.run(SETTLE + PROVIDING + plan.cycle + 60.0)
     counts = people.counts()
     outcome.identities, outcome.online, outcome.hours = counts.identities, counts.online, hours
     outcome.refreshes, outcome.checks = sum(node.refreshes for node in nodes), sum(node.checks for node in nodes)
     outcome.messages = world.messages
-    outcome.manners = {"choice": world.manners.choice, "delay": world.manners.delay[2]}
     outcome.wall = time.monotonic() - began
     outcome.megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return outcome
+
+
+def _sweep(plan: Plan, world: World, nodes: list[Node], number: int, outcome: Outcome) -> None:
+    """One more server, which stays, begins to sweep when the network has settled."""
+    world.people.always(number)
+    node, clock = Node(world, KINDS[plan.kind], number), world.clock
+
+    def begin() -> None:
+        sweeper = Sweeper(node, plan.sweep, world.rng)
+        outcome.sweeping = sweeper.result
+        for _ in range(KEPT):
+            clock.after(PROVIDING + world.rng.random() * plan.cycle, lambda: sweeper.find(nodes))
+
+    clock.at(SETTLE, begin)

@@ -58,7 +58,10 @@ class World:
         number = self.people.index.get(info.peer.raw)
         if number is None or not self.people.up[number]:
             return None
-        real = self.people.infos[number].addresses
+        known = self.people.infos[number]
+        if info is known:
+            return number
+        real = known.addresses
         return number if any(text in real for text in info.addresses) else None
 
     def request(
