@@ -259,19 +259,22 @@ class Table:
         """The peer to be checked first and when; ``None`` while as many checks are under way as may be."""
         if len(self._checking) >= KAD_CHECKS_AT_ONCE:
             return None
-        best: tuple[float, _Entry] | None = None
+        best, soonest, checking = None, math.inf, self._checking
         for bucket in self._buckets.values():
-            idle = [entry for entry in bucket.entries.values() if entry.info.peer.raw not in self._checking]
-            for entry in idle:
+            oldest = None
+            for raw, entry in bucket.entries.items():
+                if raw in checking:
+                    continue
+                if oldest is None or entry.seen < oldest.seen:
+                    oldest = entry
                 due = entry.due if entry.failed else entry.seen + KAD_STALE_SECONDS
-                if best is None or due < best[0]:
-                    best = due, entry
-            if idle and bucket.spare:
-                oldest = min(idle, key=lambda entry: entry.seen)
+                if due < soonest:
+                    best, soonest = entry, due
+            if oldest is not None and bucket.spare:
                 due = max(oldest.seen, bucket.pressed) + KAD_FRESH_SECONDS
-                if best is None or due < best[0]:
-                    best = due, oldest
-        return best
+                if due < soonest:
+                    best, soonest = oldest, due
+        return None if best is None else (soonest, best)
 
     def _deepest(self) -> int:
         return max(self._buckets, default=0)

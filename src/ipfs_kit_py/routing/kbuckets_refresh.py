@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.routing.keys import Chance
 
 _OURSELVES = KEY_BITS - 1  # stands for all the buckets that are deeper than any with a key of its own
+_DEEP = 8  # from this bucket on a key is kept: 500 hashes and more
 _AGAIN_SECONDS = 1.0  # until the next tries for a key of a deep bucket, whose many hashes must not hold the loop
 
 
@@ -35,6 +36,7 @@ class Refresher:
     def __init__(self, me: PeerID, me_key: int, rng: Chance) -> None:
         self._me, self._key, self._rng = me, me_key, rng
         self._due: dict[int, float] = {}
+        self._deep: dict[int, bytes] = {}  # keys of deep buckets: they take long to find, and any shows a small bucket
 
     def on_lookup(self, target: int, now: float) -> None:
         """A lookup for ``target`` was done: it has refreshed the bucket there."""
@@ -50,12 +52,21 @@ class Refresher:
             self._due[bucket] = now + KAD_REFRESH_SECONDS
             if bucket == _OURSELVES:
                 return Refresh(bucket, self._me.raw, self._key)
-            found = preimage(self._key ^ (1 << (KEY_BITS - 1 - bucket)), bucket + 1, self._rng)
+            found = self._key_in(bucket)
             if found is not None:
                 return Refresh(bucket, found, kad_key(found))
             self._due[bucket] = now + _AGAIN_SECONDS
             return None
         return None
+
+    def _key_in(self, bucket: int) -> bytes | None:
+        """Bytes that hash into a bucket, found within a bounded time or not."""
+        found = self._deep.get(bucket)
+        if found is None:
+            found = preimage(self._key ^ (1 << (KEY_BITS - 1 - bucket)), bucket + 1, self._rng)
+            if found is not None and bucket >= _DEEP:
+                self._deep[bucket] = found
+        return found
 
     def deadline(self, deepest: int) -> float:
         """When the next refresh is due."""

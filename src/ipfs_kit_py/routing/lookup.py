@@ -354,9 +354,10 @@ class Lookup:
 
     def _fits(self, row: Candidate, groups: dict[str, int]) -> bool:
         """Whether a network has room for one more; then it is counted."""
-        if self.per_group:
+        most = self.per_group
+        if most:
             for group in row.groups:
-                if groups.get(group, 0) >= self.per_group:
+                if group in groups and groups[group] >= most:
                     return False
             for group in row.groups:
                 groups[group] = groups.get(group, 0) + 1
