@@ -45,6 +45,13 @@ class SweepWorld:
         self.lookups = 0
         self.batches: Counter[bytes] = Counter()
 
+    def change(self, count: int) -> None:
+        """So many peers leave, others come."""
+        for key in self.rng.sample(self.order, min(count, len(self.order) - 1)):
+            del self.infos[key]
+        self.infos |= {kad_key(info.peer.raw): info for info in (peer(self.rng) for _ in range(count))}
+        self.order = sorted(self.infos)
+
     def closest(self, key: int) -> list[PeerInfo]:
         near = self.order
         if self.even and len(near) > 4 * _WINDOW:

@@ -456,6 +456,75 @@ def test_one_lookup_that_ends_early_does_not_make_the_network_small() -> None:
     assert sum(world.holders(key) == world.expected(key) for key in keys) > 1_800
 
 
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(1, 40)),
+        st.tuples(st.just("remove"), st.integers(1, 20)),
+        st.tuples(st.just("run"), st.floats(1.0, 30 * HOUR)),
+        st.tuples(st.just("steps"), st.integers(1, 60)),
+        st.tuples(st.just("sleep"), st.floats(1.0, 30 * HOUR)),
+        st.tuples(st.just("set back"), st.floats(1.0, 100 * HOUR)),
+        st.tuples(st.just("offline"), st.floats(1.0, 30 * HOUR)),
+        st.tuples(st.just("churn"), st.integers(1, 30)),
+        st.tuples(st.just("restart"), st.integers(0, 3)),
+        st.tuples(st.just("crash"), st.integers(0, 3)),
+        st.tuples(st.just("sync"), st.integers(0, 3)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=100)
+@given(EVENTS, st.integers(1, 150), st.integers(0, 1 << 32))
+def test_whatever_happens_all_keys_are_with_their_closest_an_interval_later(
+    events: list[tuple[str, float]], peers: int, seed: int
+) -> None:
+    world, keys, names = SweepWorld(peers, seed, even=False), set[bytes](), random.Random(seed)
+    sweep, dump = synced([]), b""
+    for event, amount in events:
+        fresh = [multihash(names) for _ in range(min(40, int(amount)))]
+        match event:
+            case "add":
+                keys.update(sweep.add(fresh, world.now))
+            case "remove":
+                gone = sorted(keys)[: len(fresh)]
+                sweep.remove(gone)
+                keys.difference_update(gone)
+            case "run":
+                world.run(sweep, amount)
+                dump = sweep.dump()
+            case "steps":  # and the rest of it is lost, or goes on
+                for _step in range(int(amount)):
+                    world.act(sweep)
+            case "sleep":
+                world.now += amount
+            case "set back":
+                world.now -= amount
+            case "offline":
+                world.online = False
+                world.run(sweep, amount)
+                world.online = True
+            case "churn":
+                world.change(len(fresh))
+            case "restart" | "crash":  # fresh ones came while the node was away
+                keys.update(fresh)
+                sweep = synced(list(keys), world.now, dump=(sweep.dump() if event == "restart" else dump) or None)
+            case "sync":
+                sweep.begin_sync()
+                keys.update(fresh)
+                found = bins(list(keys))
+                sweep.end_sync(found, list(found.beyond(sweep.keys)), world.now)
+    sweep.on_online(world.now)
+    world.told.clear()
+    world.run(sweep, 1.13 * CYCLE + 60.0)
+    world.check(keys)
+    assert {key for held in world.told.values() for key in held} == keys
+    assert len(sweep.queue) == 0
+    assert sweep.statistics(world.now).behind == 0
+
+
 # --- size -------------------------------------------------------------------------------------------------------------
 
 
