@@ -33,6 +33,12 @@ class PeerRouting:
         else they are told as soon as there are any."""
         return self._thread.call(announce, self._thread.node, CID.parse(cid), dict(metadata or {}))
 
+    def start_discovery(self, rendezvous_string: str = "ipfs-kit") -> bool:
+        """Look for peers now, by all that the role enables, at once; those who look for the same string meet first.
+        Whether there is any way to find peers: else configure ``bootstrap``, or listen beyond loopback."""
+        found = self._thread.run_sync(self._thread.node.start_discovery, rendezvous_string)
+        return any(layer.enabled for layer in found.layers)
+
     def find_providers(self, cid: str, count: int = 20, timeout: float = 60) -> list[dict[str, Any]]:
         """Up to ``count`` peers that have content, as ``EnhancedDHTDiscovery.find_providers``."""
         return self._discovery().find_providers(cid, count, timeout)

@@ -120,7 +120,7 @@ FAREWELL_SECONDS = 1.0  # for saying good-bye to all peers when the node ends
 PING_SECONDS = 10.0  # wait for one echo
 PING_IDLE_SECONDS = 60.0  # an inbound ping stream without a ping is closed
 
-BOOTSTRAP_RETRY_SECONDS, BOOTSTRAP_RETRY_MAX_SECONDS = 30.0, 600.0  # a configured peer that is gone is dialled again
+BOOTSTRAP_RETRY_SECONDS = 30.0  # between looks whether a configured peer is gone; then it is dialled again
 
 # --- bitswap ----------------------------------------------------------------------------------------------------------
 MAX_BLOCK_BYTES = 2 * MIB  # bitswap-protocol.md: implementations must support 2 MiB
@@ -571,6 +571,8 @@ DNSADDR_MAX_LOOKUPS = 32  # of one round: records of others decide which
 DNSADDR_MAX_RECORDS = 256  # read of one answer
 DNSLINK_MAX_RECORDS = 64  # TXT records of a name that are looked at for a DNSLink
 DNS_NAME_CHARS = 253  # of a domain name; RFC 1035 section 2.3.4
+
+CLI_JOIN_SECONDS = 5.0  # that one command waits for a peer of the DHT before it asks
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers

@@ -16,8 +16,6 @@ from ipfs_kit_py.content.prefetching import Prefetching
 from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.config import (
-    BOOTSTRAP_RETRY_MAX_SECONDS,
-    BOOTSTRAP_RETRY_SECONDS,
     MEMORY_ONLY_BYTES,
     TRIM_SECONDS,
     NodeConfig,
@@ -26,9 +24,11 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NodeDied, NotRunning, StorageError
 from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.crypto.keys import PrivateKey
+from ipfs_kit_py.net.addresses import parse
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.node.base import Remote
 from ipfs_kit_py.node.dht import Announcing, StoredParts, build_dht
+from ipfs_kit_py.node.discovering import build_discovery
 from ipfs_kit_py.node.naming import build_naming
 from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.node.reputations import Reputations
@@ -80,7 +80,7 @@ async def open_node(
             await threads.run(Pool.WORK, _open_tiers, config, this, tiers)
             passing = short or store is not None
             node = this.node = await _wire(config, key, local, tiers, services, short=passing)
-            await _start(node, services, short=passing)
+            _start(node, services, short=passing)
             started = True
             try:
                 yield node
@@ -163,7 +163,7 @@ async def _wire(
     config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery,
     *, short: bool,
 ) -> Node:  # fmt: skip
-    swarm = exchange = dht = announcing = finding = None
+    swarm = exchange = dht = announcing = finding = discovery = None
     if config.libp2p and not config.offline:
         path = Repo(config.repo).book_path if config.repo is not None else None
         swarm = Swarm(key, config, book_path=path)
@@ -186,6 +186,10 @@ async def _wire(
         tells = None if announcing is None else announcing.reprovider
         finding = build_finding(swarm, exchange, known.providers, searches, dht=dht, tells=tells)
         await services.start(finding.router.run)
+        for peer in filter(None, (parse(text).peer for text in config.peer_addresses)):
+            exchange.always_ask(peer)
+        discovery = build_discovery(config, swarm, walker=dht, short=short)
+        await services.start(discovery.run)
     if not tiers:
         source, remote = BlockSource(store, exchange), None
     else:
@@ -203,15 +207,14 @@ async def _wire(
         dht=dht, announcing=announcing,
     )  # fmt: skip
     node.set_finding(finding)
+    node.set_discovery(discovery)
     node.set_routing(None if dht is None or finding is None else finding.router)
     node.set_naming(await build_naming(dht, store, node.keystore if config.repo is not None else None))
     return node
 
 
-async def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
+def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
     """The work that a node does by itself. One that lives for a command's length leaves what is slow to others."""
-    for address in node.config.peer_addresses if node.has_network else ():
-        services.start_soon(_stay_connected, node, address)
     if short:
         return
     services.start_soon(node.naming.run)
@@ -287,16 +290,3 @@ async def _trim(store: LocalStore) -> None:
             return
         except StorageError as error:
             logger.error("the cache cannot be trimmed: %s", error)
-
-
-async def _stay_connected(node: Node, address: str) -> None:
-    """Dial a configured peer, and again whenever it is gone."""
-    pause = BOOTSTRAP_RETRY_SECONDS
-    while True:
-        try:
-            await node.connect(address)
-            pause = BOOTSTRAP_RETRY_SECONDS
-        except IPFSKitError as error:
-            logger.warning("configured peer %s: %s", address, error)
-            pause = min(pause * 2, BOOTSTRAP_RETRY_MAX_SECONDS)
-        await trio.sleep(pause)

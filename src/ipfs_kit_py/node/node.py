@@ -11,6 +11,7 @@ from ipfs_kit_py.content.known import built_as
 from ipfs_kit_py.core.errors import HashMismatch, NotRunning
 from ipfs_kit_py.node.adding import AddingVerbs
 from ipfs_kit_py.node.blocks import BlockVerbs
+from ipfs_kit_py.node.discovering import DiscoveryVerbs
 from ipfs_kit_py.node.finding import FindingVerbs
 from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.node.dht import Announcing
     from ipfs_kit_py.node.messages import MessageHandler
     from ipfs_kit_py.routing.dht import Dht, DhtStatistics
+    from ipfs_kit_py.routing.discovery.discovery import DiscoveryStatistics
     from ipfs_kit_py.routing.provider import ReproviderStatistics
     from ipfs_kit_py.storage.base import LocalStore, StoreStatistics, TierStatistics
     from ipfs_kit_py.storage.prefetch import PrefetchStatistics
@@ -48,9 +50,9 @@ if TYPE_CHECKING:
 class NodeStatistics:
     """Counters of every service; ``None`` for those that a node without network has not got. ``tiers`` are those of
     this machine, the fastest first; ``sources`` those of missing blocks, peers first, and ``replicas`` the copies at
-    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none. ``dht`` and
-    ``providing``, what the DHT is told: ``None`` where there is none. ``threads``: the pools of the loop, which its
-    nodes share."""
+    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none. ``dht``,
+    ``providing`` (what the DHT is told) and ``discovery``: ``None`` where there is none. ``threads``: the
+    pools of the loop, which its nodes share."""
 
     store: StoreStatistics
     network: SwarmStatistics | None
@@ -61,11 +63,13 @@ class NodeStatistics:
     prefetch: PrefetchStatistics | None
     dht: DhtStatistics | None
     providing: ReproviderStatistics | None
+    discovery: DiscoveryStatistics | None
     threads: list[ThreadStatistics]
 
 
 class Node(
-    PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs, RoutingVerbs, FindingVerbs
+    PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs, RoutingVerbs, FindingVerbs,
+    DiscoveryVerbs,
 ):  # fmt: skip
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 
@@ -122,6 +126,7 @@ class Node(
             None if self._prefetching is None else self._prefetching.statistics(),
             None if self._dht is None else self._dht.statistics(),
             None if self._announcing is None else self._announcing.reprovider.statistics(),
+            None if self._discovery is None else self._discovery.statistics(),
             threads.statistics(),
         )
 

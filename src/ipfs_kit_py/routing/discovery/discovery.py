@@ -13,7 +13,6 @@ from ipfs_kit_py.core.config import (
     DISCOVERY_DIALS,
     DISCOVERY_PENDING,
     DISCOVERY_REMEMBERED,
-    DISCOVERY_RETRY_SECONDS,
     DISCOVERY_ROUND_SECONDS,
 )
 from ipfs_kit_py.core.errors import IPFSKitError, NotRunning
@@ -32,12 +31,15 @@ logger = logging.getLogger(__name__)
 
 
 class Layer(Protocol):
-    """One way to find peers. ``local`` peers are connected to even when there are enough others."""
+    """One way to find peers. ``local`` peers are connected to even when there are enough others; ``retry``: seconds
+    until one that was dialled is dialled again."""
 
     @property
     def name(self) -> str: ...
     @property
     def local(self) -> bool: ...
+    @property
+    def retry(self) -> float: ...
 
     async def serve(self, report: Callable[[Found], None]) -> None:
         """What the layer does all the time, until cancelled."""
@@ -176,7 +178,7 @@ class Discovery:
             while queue:
                 raw, found = queue.popitem(last=False)
                 wanted = self._by_name[name].local or len(connected) + self._dialling < self._enough
-                lately = now - self._tried.get(raw, float("-inf")) < DISCOVERY_RETRY_SECONDS
+                lately = now - self._tried.get(raw, float("-inf")) < self._by_name[name].retry
                 if wanted and not lately and found.peer not in connected:
                     self._pending[name] = self._pending.pop(name)  # to the end of the row
                     return name, found

@@ -13,7 +13,9 @@ import trio
 from ipfs_kit_py.core.cid import PeerID
 from ipfs_kit_py.core.config import (
     BOOTSTRAP_MAX_PEERS,
+    BOOTSTRAP_RETRY_SECONDS,
     DISCOVERY_MAX_ADDRESSES,
+    DISCOVERY_RETRY_SECONDS,
     DNSADDR_DEPTH,
     DNSADDR_MAX_LOOKUPS,
     DNSADDR_MAX_RECORDS,
@@ -24,7 +26,7 @@ from ipfs_kit_py.net.resolver import lookup_text
 from ipfs_kit_py.routing.discovery.found import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from ipfs_kit_py.net.addresses import Address
 
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 class Listed:
     """A layer over multiaddrs, with ``/p2p/<id>`` or as ``/dnsaddr/<name>`` alone, which stands for all peers that the
     name leads to. ``texts`` looks up TXT records. Raises ``InvalidAddress`` for what is no multiaddr."""
+
+    retry = DISCOVERY_RETRY_SECONDS
 
     def __init__(
         self,
@@ -100,6 +104,44 @@ class Listed:
             if peer in (None, address.peer) or (address.peer is None and _is_dnsaddr(address)):
                 found.append(address if address.peer is not None else address._replace(peer=peer))
         return found
+
+
+class Static(Listed):
+    """The peers that the user configured: kept connected, however many others there are."""
+
+    retry = BOOTSTRAP_RETRY_SECONDS
+
+    def __init__(
+        self,
+        peers: Iterable[str],
+        connected: Callable[[], Collection[PeerID]],
+        *,
+        texts: Callable[[str], Awaitable[list[str]]] = lookup_text,
+    ) -> None:
+        super().__init__("static", peers, local=True, texts=texts)
+        self._connected = connected
+
+    async def serve(self, report: Callable[[Found], None]) -> None:
+        """Report those that are not connected, again and again."""
+        lost: set[PeerID] = set()
+        while True:
+            try:
+                missing = [found for found in await self._expand() if found.peer not in self._connected()]
+            except OSError as error:
+                logger.warning("configured peers cannot be looked up: %s", error)
+                missing = []
+            for found in missing:
+                if found.peer in lost:
+                    logger.warning("configured peer %s is not reached at %s", found.peer, ", ".join(found.addresses))
+                report(found)
+            lost = {found.peer for found in missing}
+            await trio.sleep(self.retry)
+
+    async def round(self, report: Callable[[Found], None]) -> None:
+        """Report those that are not connected."""
+        for found in await self._expand():
+            if found.peer not in self._connected():
+                report(found)
 
 
 def _is_dnsaddr(address: Address) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.core.config import (
+    DISCOVERY_RETRY_SECONDS,
     MDNS_COLLECT_SECONDS,
     MDNS_MAX_LINKS,
     MDNS_PACKET_BYTES,
@@ -111,6 +112,7 @@ class MdnsLayer:
 
     name = "mdns"
     local = True
+    retry = DISCOVERY_RETRY_SECONDS
 
     def __init__(
         self,
