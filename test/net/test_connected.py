@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from ipfs_kit_py.core.config import CONNECTED_SECONDS
+from ipfs_kit_py.core.config import CONNECTED_LEAST_SECONDS, CONNECTED_SECONDS
 from ipfs_kit_py.core.errors import NotSupported, PeerUnreachable
 from ipfs_kit_py.net.memory import MemoryNetwork
 from ipfs_kit_py.routing.connected import Connected
@@ -47,18 +47,23 @@ def test_those_that_have_it_are_found_and_the_block_is_not_fetched():
     play(scenario)
 
 
-def test_who_says_nothing_is_not_waited_for():
+def test_once_one_has_answered_the_others_have_little_time_and_without_an_answer_all_of_it():
     async def scenario():
         network = MemoryNetwork()
         me, silent, holder = Side(network, "10.0.0.1"), Talker(network, "10.0.0.2"), Talker(network, "10.0.0.3")
         wanted = block(1)
         holder.serve([wanted])
-        async with exchanging(me), talking(me, silent, holder):
-            for talker in (silent, holder):
-                me.bitswap.always_ask(talker.peer_id)
-            begun = trio.current_time()
-            assert [item.peer for item in await providers(me, wanted.cid.multihash)] == [holder.peer_id]
-            assert trio.current_time() - begun == pytest.approx(CONNECTED_SECONDS, abs=0.1)
+        async with exchanging(me):
+            async with talking(me, silent):
+                me.bitswap.always_ask(silent.peer_id)
+                begun = trio.current_time()
+                assert await providers(me, wanted.cid.multihash) == []
+                assert trio.current_time() - begun == pytest.approx(CONNECTED_SECONDS, abs=0.1)
+            async with talking(me, silent, holder):
+                me.bitswap.always_ask(holder.peer_id)
+                begun = trio.current_time()
+                assert [item.peer for item in await providers(me, wanted.cid.multihash)] == [holder.peer_id]
+                assert trio.current_time() - begun == pytest.approx(CONNECTED_LEAST_SECONDS, abs=0.1)
 
     play(scenario)
 

@@ -13,7 +13,7 @@ from ipfs_kit_py.bitswap.exchange import Bitswap
 from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.cid import CID, DAG_CBOR
 from ipfs_kit_py.core.config import KIB, NodeConfig
-from ipfs_kit_py.core.errors import NotAFile, NotRunning, TimedOut, TooLarge
+from ipfs_kit_py.core.errors import NotAFile, NotFound, NotRunning, TimedOut, TooLarge
 from ipfs_kit_py.core.interfaces import Provider
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.memory import MemoryNetwork
@@ -251,6 +251,8 @@ def test_an_announcement_without_a_network_waits():
             cid = await alone.node.add_bytes(content(1000))
             assert await alone.node.announce_content(cid) is False
             assert alone.node.routing_metrics().announcements.queued == 1
+            with pytest.raises(NotFound, match="in vain"):
+                await alone.node.announce_content(CID.of(b"not here"))
 
     play(scenario)
 
@@ -281,10 +283,10 @@ def test_a_node_that_finds_nothing_says_so():
             )  # fmt: skip
             with pytest.raises(NotRunning):
                 await node.find_content(CID.of(b"x"))
-            with pytest.raises(NotRunning):
-                await node.announce_content(CID.of(b"x"))
             assert node.dht_mode == "off"
             cid = await node.add_bytes(b"here")
+            with pytest.raises(NotRunning):
+                await node.announce_content(cid)
             assert await node.retrieve_content(cid) == b"here"
 
     play(scenario)

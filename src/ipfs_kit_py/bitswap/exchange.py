@@ -14,6 +14,8 @@ from ipfs_kit_py.bitswap.server import Server
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, decode
 from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.config import (
+    CONNECTED_LEAST_SECONDS,
+    CONNECTED_PATIENCE,
     CONNECTED_SECONDS,
     LARGE_MESSAGE_BYTES,
     MAX_BITSWAP_STREAMS_PER_PEER,
@@ -117,9 +119,11 @@ class Bitswap:
 
     async def who_has(self, multihash: bytes, *, seconds: float = CONNECTED_SECONDS) -> AsyncGenerator[PeerID, None]:
         """Connected peers that say within ``seconds`` that they have a block, as they answer. Asked are those that a
-        want would be told to; the block is not fetched."""
+        want would be told to; the block is not fetched. Once one has answered, whatever it is, the others have a few
+        times as long as it took him."""
         woken = trio.Event()
-        until = trio.current_time() + seconds
+        begun = trio.current_time()
+        until = begun + seconds
 
         def wake() -> None:
             woken.set()
@@ -138,6 +142,8 @@ class Bitswap:
                 with trio.move_on_at(until) as patience:
                     if inquiry.waiting:
                         await woken.wait()
+                    took = trio.current_time() - begun
+                    until = min(until, begun + max(CONNECTED_LEAST_SECONDS, CONNECTED_PATIENCE * took))
                 woken = trio.Event()
                 if given == len(inquiry.have) and (patience.cancelled_caught or not inquiry.waiting):
                     return

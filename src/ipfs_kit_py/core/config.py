@@ -480,7 +480,9 @@ ROUTER_PEER_SEARCHES = 4  # of one search at once, for peers that are named with
 ROUTER_PEER_SECONDS = 10.0  # one of them: the others go on without
 ROUTER_LOOKUPS = 64  # searches at once; others wait
 CONNECTED_PEERS = 32  # connected peers asked for one search: those that a fetch would ask, with some to spare
-CONNECTED_SECONDS = 5.0  # for them to answer: a busy peer's round trip
+CONNECTED_SECONDS = 5.0  # for them to answer at the most: a busy peer's round trip
+CONNECTED_LEAST_SECONDS = 1.0  # that the others have once one has answered
+CONNECTED_PATIENCE = 4.0  # times as long as it took him, if that is longer
 INQUIRIES = 256  # of connected peers at once; more are refused
 FIND_SPARE = 2  # times the providers that are asked for are looked for, to have a choice
 FIND_SETTLE_SECONDS = 1.0  # that others have to come once there are enough
@@ -571,8 +573,6 @@ DNSADDR_MAX_LOOKUPS = 32  # of one round: records of others decide which
 DNSADDR_MAX_RECORDS = 256  # read of one answer
 DNSLINK_MAX_RECORDS = 64  # TXT records of a name that are looked at for a DNSLink
 DNS_NAME_CHARS = 253  # of a domain name; RFC 1035 section 2.3.4
-
-CLI_JOIN_SECONDS = 5.0  # that one command waits for a peer of the DHT before it asks
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers

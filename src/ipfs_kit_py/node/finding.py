@@ -11,7 +11,7 @@ import trio
 
 from ipfs_kit_py.content.retrieve import retrieve
 from ipfs_kit_py.core.config import DISCOVERY_DIALS, FIND_SETTLE_SECONDS, FIND_SPARE, RETRIEVE_SECONDS
-from ipfs_kit_py.core.errors import IPFSKitError, NotRunning, TimedOut, TooLarge
+from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, TimedOut, TooLarge
 from ipfs_kit_py.node.base import Services
 from ipfs_kit_py.node.reading import READ_BYTES_MAX
 from ipfs_kit_py.storage import threads
@@ -130,7 +130,10 @@ class FindingVerbs(Services):
 
     async def announce_content(self, cid: CID) -> bool:
         """Tell the network that this content is here; whether peers know now, else they are told as soon as there are
-        any. ``QuotaExceeded`` where too many contents wait."""
+        any. ``NotFound`` where its block is not here, ``QuotaExceeded`` where too many contents wait."""
+        [here] = await threads.run(Pool.WORK, self._store.has_many, [cid.check_allowed()])
+        if not here:
+            raise NotFound(f"block {cid} is not in this node's store: others would ask for it in vain", cid=cid)
         return await self.finding.announcer.announce([cid.multihash])
 
     @property
