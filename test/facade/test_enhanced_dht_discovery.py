@@ -22,14 +22,14 @@ STRANGER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 DATA = random.Random(1).randbytes(900_000)
 
 
-class Peer(*(() if issubclass(IPFSLibp2pPeer, PeerRouting) else (PeerRouting,)), IPFSLibp2pPeer):
-    """The peer with its routing."""
-
-
 @pytest.fixture
 def trio_of_peers():
     """A hub, and two that know nobody but it."""
-    with Peer(role="master") as hub, Peer(role="worker") as alice, Peer(role="worker") as bob:
+    with (
+        IPFSLibp2pPeer(role="master") as hub,
+        IPFSLibp2pPeer(role="worker") as alice,
+        IPFSLibp2pPeer(role="worker") as bob,
+    ):
         for peer in (alice, bob):
             peer.connect_peer(hub.get_multiaddrs()[0])
         yield hub, alice, bob
@@ -37,7 +37,7 @@ def trio_of_peers():
 
 @pytest.fixture
 def alone():
-    with Peer() as peer:
+    with IPFSLibp2pPeer() as peer:
         yield peer
 
 
@@ -212,7 +212,7 @@ def test_constructing_checks_what_it_is_given(alone):
 
 
 def test_starting_connects_to_the_bootstrap_peers(alone):
-    with Peer(role="master") as hub:
+    with IPFSLibp2pPeer(role="master") as hub:
         discovery = EnhancedDHTDiscovery(alone, bootstrap_peers=[hub.get_multiaddrs()[0]])
         assert not alone.is_connected_to(hub.get_peer_id())
         discovery.start()

@@ -6,7 +6,13 @@ from contextlib import aclosing
 
 import trio
 
-from ipfs_kit_py.core.config import ROUTER_ADDRESSES, ROUTER_ANSWERS, ROUTER_WAITING
+from ipfs_kit_py.core.config import (
+    ROUTER_ADDRESSES,
+    ROUTER_ANSWERS,
+    ROUTER_COUNT,
+    ROUTER_LOOKUPS,
+    ROUTER_WAITING,
+)
 from ipfs_kit_py.core.interfaces import Provider
 from test.net.routers import KEY, Book, Says, at, found, numbers, peer, provider, routed
 from test.net.swarms import play
@@ -81,5 +87,28 @@ def test_ten_thousand_addresses():
         async with routed(Says("dht", (0, many))) as router:
             [(_, item)] = await found(router)
             assert len(item.addresses) == ROUTER_ADDRESSES
+
+    play(scenario)
+
+
+def test_many_that_search_at_once_take_turns():
+    async def scenario():
+        hangs = Says("hangs", stays=float("inf"))
+        async with routed(hangs, seconds=10) as router, trio.open_nursery() as nursery:
+            for _ in range(ROUTER_LOOKUPS + 10):
+                nursery.start_soon(found, router)
+            await trio.sleep(5)
+            assert hangs.asked == ROUTER_LOOKUPS
+            await trio.sleep(10)
+            assert hangs.asked == ROUTER_LOOKUPS + 10
+
+    play(scenario)
+
+
+def test_nobody_can_ask_for_more_than_there_may_be():
+    async def scenario():
+        many = Says("dht", *((0, provider(number)) for number in range(1, ROUTER_COUNT + 50)))
+        async with routed(many) as router:
+            assert len(await found(router, count=10**9)) == ROUTER_COUNT
 
     play(scenario)
