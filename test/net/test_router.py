@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ipfs_kit_py.core.config import ROUTER_PEER_SECONDS, ROUTER_SECONDS
 from ipfs_kit_py.core.errors import NotRunning, PeerUnreachable
@@ -185,6 +187,40 @@ def test_a_look_for_a_peer_that_never_ends_is_cut_off():
     async def scenario():
         async with routed(Says("dht", (0, Provider(peer(1)))), values=Hangs()) as router:
             assert await found(router) == [(ROUTER_PEER_SECONDS, Provider(peer(1), (), "dht"))]
+
+    play(scenario)
+
+
+said = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.integers(0, 9)), max_size=8)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(said, st.booleans()), min_size=1, max_size=4), st.integers(1, 12))
+def test_whatever_routers_say_when_each_peer_comes_once_and_as_soon_as_it_can(all_said, count):
+    async def scenario():
+        routers = []
+        for number, (items, fails) in enumerate(all_said):
+            named = [(seconds, provider(one)) for seconds, one in items]
+            routers.append(Says(str(number), *named, then=OFFLINE if fails else None))
+        soonest: dict[int, float] = {}
+        for items, _ in all_said:
+            at_ = 0.0
+            for seconds, one in items:
+                at_ += seconds
+                soonest[one] = min(at_, soonest.get(one, at_))
+        soonest.pop(0, None)  # ourselves
+        async with routed(*routers) as router:
+            try:
+                items = await found(router, count=count)
+            except PeerUnreachable:
+                assert not soonest
+                assert all(fails for _, fails in all_said)
+                return
+            await settle(lambda: all(item.closed == item.asked for item in routers))
+        names = numbers(items)
+        assert len(set(names)) == len(names) == min(count, len(soonest))
+        assert [when for when, _ in items] == [soonest[name] for name in names]
+        assert sorted(soonest.values())[: len(names)] == [when for when, _ in items]
 
     play(scenario)
 
