@@ -20,8 +20,8 @@ from sim.table import table
 
 SIZES = (1_000, 10_000, 50_000)
 PROCESSES = 2
-_MEASURED = {1_000: (10, 5), 10_000: (8, 5), 50_000: (4, 4)}  # servers and clients: sampled the more the larger it is
-_SMALL = (6, 4)
+_MEASURED = {1_000: (5, 3), 10_000: (4, 2), 50_000: (3, 2)}  # servers and clients: sampled the more the larger it is
+_SMALL = (5, 3)
 _SWEPT = 100_000
 Figures = dict[str, float]
 
@@ -46,7 +46,9 @@ def plans(sizes: list[int], seed: int, hours: float, finds: int) -> list[Plan]:
 
 def _work(plan: Plan) -> tuple[Plan, Figures]:
     os.nice(10)
-    return plan, figures(run(plan, _say))
+    row = figures(run(plan, _say))
+    _say(f"{plan.kind} {plan.size}: {json.dumps(row)}")
+    return plan, row
 
 
 def _say(text: str) -> None:
@@ -70,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("sizes", nargs="*", type=int, help=f"servers online; default {SIZES}")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=float, default=22.0, help="of the cycle in which things are looked for")
-    parser.add_argument("--finds", type=int, default=3000, help="searches for a provider, of each run")
+    parser.add_argument("--finds", type=int, default=2000, help="searches for a provider, of each run")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--svg", type=Path, help="write the plot there")
     args = parser.parse_args(argv)

@@ -60,7 +60,7 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "sent": outcome.messages,
         "refreshes": outcome.refreshes,
         "checks": outcome.checks,
-        "wall": outcome.wall,
+        "cpu": outcome.seconds,
         "megabytes": outcome.megabytes,
     }
 

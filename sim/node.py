@@ -15,6 +15,7 @@ from sim.walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.routing.lookup import Done
@@ -30,17 +31,17 @@ _PAUSE = 0.001  # at least, between two looks at the table's deadlines
 
 class Node:
     """A server is one of the population's identities and comes and leaves as that does; a client (``number`` None) is
-    in no table and stays."""
+    in no table and stays until ``retire``; ``chosen`` is the chance by which it is where it is."""
 
-    def __init__(self, world: World, kind: Kind, number: int | None) -> None:
+    def __init__(self, world: World, kind: Kind, number: int | None, chosen: Random) -> None:
         self.world, self.kind, self.number = world, kind, number
-        people, rng = world.people, world.rng
-        self.info = people.infos[number] if number is not None else PeerInfo(peer_id(rng), (address(rng),))
+        people = world.people
+        self.info = people.infos[number] if number is not None else PeerInfo(peer_id(chosen), (address(chosen),))
         self.me, self.key = self.info.peer, kad_key(self.info.peer.raw)
-        self.place = people.places[number] if number is not None else place(rng)
+        self.place = people.places[number] if number is not None else place(chosen)
         self.session = 0  # counts comings and leavings
         self.up = False
-        self.table = kind.table(self.me, rng)
+        self.table = kind.table(self.me, world.rng)
         self.connected: OrderedDict[bytes, None] = OrderedDict()
         self.refreshes = self.checks = 0
         self._saved: list[dict[str, Any]] = []
@@ -95,6 +96,12 @@ class Node:
         self.up = False
         self.session += 1
         self.connected.clear()
+
+    def retire(self) -> None:
+        """Be measured no more."""
+        self._leave()
+        if self.number is not None:
+            del self.world.servers[self.number]
 
     def _expect_contact(self) -> None:
         session, world = self.session, self.world

@@ -3,6 +3,8 @@ settle."""
 
 from __future__ import annotations
 
+import math
+import random
 import resource
 import time
 from dataclasses import dataclass
@@ -13,12 +15,14 @@ from sim.content import Content, Results
 from sim.health import Health
 from sim.kinds import KINDS
 from sim.node import Node
+from sim.population import SESSION
 from sim.sweeping import KEPT, Sweeper
 from sim.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sim.kinds import Kind
     from sim.sweeping import Sweeping
 
 CYCLE = 22 * HOUR
@@ -43,7 +47,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What a run has shown. ``wall`` and ``megabytes`` are the simulation's own."""
+    """What a run has shown. ``seconds`` of the processor and ``megabytes`` are the simulation's own."""
 
     plan: Plan
     results: Results
@@ -54,21 +58,24 @@ class Outcome:
     checks: int = 0
     messages: int = 0
     hours: float = 0.0
-    wall: float = 0.0
+    seconds: float = 0.0
     megabytes: float = 0.0
     sweeping: Sweeping | None = None
 
 
 def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
     """Simulate a plan. ``say`` is told how far it is."""
-    began = time.monotonic()
+    began, busy = time.monotonic(), time.process_time()
     hours = (SETTLE + PROVIDING + plan.cycle) / HOUR
     world = World(plan.size, hours, plan.seed)
     people, rng, clock = world.people, world.rng, world.clock
     kind = KINDS[plan.kind]
     honest = [number for number in range(len(people.keys)) if not people.liar[number] and people.up[number]]
-    nodes = [Node(world, kind, number) for number in rng.sample(honest, plan.servers)]
-    nodes += [Node(world, kind, None) for _ in range(plan.clients)]
+    chosen = random.Random(f"who is measured {plan.seed}")  # the same for each kind
+    nodes = [Node(world, kind, number, chosen) for number in chosen.sample(honest, plan.servers)]
+    everybody = list(nodes)
+    for _ in range(plan.clients):
+        _client(world, kind, chosen, nodes, everybody)
     content = Content(nodes, rng)
     outcome = Outcome(plan, content.results, Health())
 
@@ -87,17 +94,34 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
     clock.run(SETTLE + PROVIDING + plan.cycle + 60.0)
     counts = people.counts()
     outcome.identities, outcome.online, outcome.hours = counts.identities, counts.online, hours
-    outcome.refreshes, outcome.checks = sum(node.refreshes for node in nodes), sum(node.checks for node in nodes)
+    outcome.refreshes, outcome.checks = (
+        sum(node.refreshes for node in everybody),
+        sum(node.checks for node in everybody),
+    )
     outcome.messages = world.messages
-    outcome.wall = time.monotonic() - began
+    outcome.seconds = time.process_time() - busy
     outcome.megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return outcome
+
+
+def _client(world: World, kind: Kind, chosen: random.Random, nodes: list[Node], everybody: list[Node]) -> None:
+    """One more client; when its session ends another somewhere else takes its place, which knows nobody yet."""
+    node = Node(world, kind, None, chosen)
+    nodes.append(node)
+    everybody.append(node)
+
+    def end() -> None:
+        node.retire()
+        nodes.remove(node)
+        _client(world, kind, chosen, nodes, everybody)
+
+    world.clock.after(chosen.expovariate(math.log(2) / SESSION), end)
 
 
 def _sweep(plan: Plan, world: World, nodes: list[Node], number: int, outcome: Outcome) -> None:
     """One more server, which stays, begins to sweep when the network has settled."""
     world.people.always(number)
-    node, clock = Node(world, KINDS[plan.kind], number), world.clock
+    node, clock = Node(world, KINDS[plan.kind], number, world.rng), world.clock
 
     def begin() -> None:
         sweeper = Sweeper(node, plan.sweep, world.rng)

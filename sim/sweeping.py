@@ -114,6 +114,7 @@ class Sweeper:
         if self.result.done or self.sweep.statistics(self._now()).total.keys < self.result.keys:
             return
         self.result.done = True
+        self.node.retire()  # its records stay; from now on it is one that nobody measures
         self.result.seconds = self.clock.now - self.began
         people = self.node.world.people
         shares = []

@@ -38,7 +38,7 @@ _ROWS = (  # name, format, factor, what
     ("sweep_success", "{:.1f} %", 100, "of searches for them succeed"),
     ("identities", "{:,.0f}", 1, "identities that come and leave"),
     ("sent", "{:,.0f}", 1, "messages simulated"),
-    ("wall", "{:.0f} s", 1, "the simulation took"),
+    ("cpu", "{:.0f} s", 1, "of one core for the simulation"),
     ("megabytes", "{:.0f} MB", 1, "of memory"),
 )
 

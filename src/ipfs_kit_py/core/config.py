@@ -405,7 +405,7 @@ KAD_LOOKUP_BLAME = 3  # candidates in vain that a namer has for nothing, and two
 KAD_ASK_SECONDS = 10.0  # the longest wait for one peer's answer, dialling included
 KAD_ASK_MIN_SECONDS = 1.5  # the shortest, however fast the others were: a new connection takes four round trips
 KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips around the earth and a busy peer
-KAD_PATIENCE = 3.0  # times the usual wait that a lookup which has k answers gives slower peers: a third faster at 95 %
+KAD_PATIENCE = 2.5  # times the usual wait that a lookup with k answers gives slower peers; once if one alone named it
 KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: others may know better
 
 # --- providing --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class Candidate:
         "hops",
         "info",
         "latency",
+        "lone",
         "namers",
         "open",
         "path",
@@ -64,7 +65,7 @@ class Candidate:
         self.namers: list[Candidate] = []
         self.told: list[tuple[str, ...]] = [info.addresses[:KAD_NAMER_ADDRESSES]]
         self.groups: Groups = groups_of(self.told[0], exempt=True)
-        self.asked = self.soft = self.patience = self.until = 0.0
+        self.asked = self.soft = self.lone = self.patience = self.until = 0.0
         self.retried = False
         self.good = self.vain = self.open = 0
 
@@ -113,17 +114,18 @@ class Candidate:
 
     def ask(self, path: int, now: float, soft: float, until: float, patience: float) -> None:
         """It is asked now; after ``soft`` others may be asked in its place, after ``until`` it has failed.
-        ``patience``: after how many times its usual wait it is called late."""
+        ``patience``: after how many times its usual wait it is called late, once if only one peer has named it."""
         self.info = PeerInfo(self.info.peer, self.addresses(), self.info.connection)
         self.groups = groups_of(self.info.addresses, exempt=True)
         self.state, self.path, self.asked, self.soft, self.until = State.ASKED, path, now, soft, until
         self.patience = until if patience == math.inf else min(now + patience * (soft - now), until)
+        self.lone = min(soft, self.patience) if patience < math.inf else until
         if len(self.namers) == 1:
             self.namers[0].open += 1
 
     def late(self, now: float) -> bool:
         """Whether it was asked and has taken much longer than others do."""
-        return self.state is State.ASKED and now >= self.patience
+        return self.state is State.ASKED and now >= (self.lone if len(self.namers) == 1 else self.patience)
 
     def next_time(self, now: float) -> float:
         """When its standing changes next if it does not answer."""
