@@ -84,7 +84,7 @@ def weigh(candidate: Candidate, row: Peer, size: int, now: float, *, known: bool
     queue, transfer = candidate.load / rate, size / rate
     connect = 0.0 if candidate.connected else _CONNECT * answer
     has = _HAS + (1.0 - _HAS) * _AFFINITY_GAIN * min(max(candidate.affinity, 0.0), 1.0)
-    beliefs = (row.answers, row.delivers, row.honest)
+    beliefs = (row.answers, row.delivers, row.honest, row.honest)  # a lie costs bytes and time: it counts twice
     chance = has
     for belief in beliefs:
         chance *= belief.mean(now) if hopeful else belief.sure(now)

@@ -89,8 +89,8 @@ class Peer:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.answers = Belief(1.0, 1.0, REPUTATION_ANSWERS_SECONDS)
-        self.delivers = Belief(1.0, 1.0, REPUTATION_DELIVERS_SECONDS)
+        self.answers = Belief(2.0, 1.0, REPUTATION_ANSWERS_SECONDS)
+        self.delivers = Belief(2.0, 1.0, REPUTATION_DELIVERS_SECONDS)
         self.honest = Belief(4.0, 1.0, REPUTATION_HONEST_SECONDS)
         self.latency: float | None = None
         self.throughput: float | None = None
