@@ -91,9 +91,9 @@ class Content:
         if not self.provided:
             return
         key, provider, when = self.rng.choice(self.provided)
-        node = self.online()
-        if node.me != provider:
-            search(node, key, provider, when, self.results)
+        while (node := self.online()).me == provider:
+            pass
+        search(node, key, provider, when, self.results)
 
 
 def tell(node: Node, info: PeerInfo, keys: list[bytes]) -> bool:

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 CYCLE = 22 * HOUR
 SETTLE = 1.5 * HOUR  # before anything is measured
-PROVIDING = 1 * HOUR  # in which all is provided
+PROVIDING = 1 * HOUR  # in which all is provided, one key after another
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``size`` servers online; ``servers`` and ``clients`` are measured; so many ``keys`` and ``finds``."""
+    """``size`` servers online; ``servers`` and ``clients`` are measured; so many ``keys`` are provided by them, and so
+    many ``finds`` made in the ``cycle`` after that. Times in seconds."""
 
     size: int
     kind: str = "ours"
@@ -40,6 +41,8 @@ class Plan:
     clients: int = 12
     keys: int = 600
     finds: int = 3000
+    settle: float = SETTLE
+    providing: float = PROVIDING
     cycle: float = CYCLE
     seed: int = 1
     sweep: int = 0  # keys that one more server provides by the sweep
@@ -57,7 +60,6 @@ class Outcome:
     refreshes: int = 0
     checks: int = 0
     messages: int = 0
-    hours: float = 0.0
     seconds: float = 0.0
     megabytes: float = 0.0
     sweeping: Sweeping | None = None
@@ -66,8 +68,8 @@ class Outcome:
 def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
     """Simulate a plan. ``say`` is told how far it is."""
     began, busy = time.monotonic(), time.process_time()
-    hours = (SETTLE + PROVIDING + plan.cycle) / HOUR
-    world = World(plan.size, hours, plan.seed)
+    provided = plan.settle + plan.providing
+    world = World(plan.size, (provided + plan.cycle) / HOUR, plan.seed)
     people, rng, clock = world.people, world.rng, world.clock
     kind = KINDS[plan.kind]
     honest = [number for number in range(len(people.keys)) if not people.liar[number] and people.up[number]]
@@ -80,20 +82,20 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Outcome:
     outcome = Outcome(plan, content.results, Health())
 
     def measure() -> None:
-        outcome.health.measure(world, nodes, note=clock.now > SETTLE)
+        outcome.health.measure(world, nodes, note=clock.now > plan.settle)
         clock.after(HOUR / 4, measure)
         say(f"{plan.kind} {plan.size}: {clock!r}, {len(content.results.finds)} found, {time.monotonic() - began:.0f} s")
 
     clock.at(60.0, measure)
     for _ in range(plan.keys):
-        clock.at(SETTLE + rng.random() * PROVIDING, content.provide)
+        clock.at(plan.settle + rng.random() * plan.providing, content.provide)
     for _ in range(plan.finds):
-        clock.at(SETTLE + PROVIDING + rng.random() * plan.cycle, content.find)
+        clock.at(provided + rng.random() * plan.cycle, content.find)
     if plan.sweep:
         _sweep(plan, world, nodes, rng.choice(sorted(set(honest) - set(world.servers))), outcome)
-    clock.run(SETTLE + PROVIDING + plan.cycle + 60.0)
+    clock.run(provided + plan.cycle + 60.0)
     counts = people.counts()
-    outcome.identities, outcome.online, outcome.hours = counts.identities, counts.online, hours
+    outcome.identities, outcome.online = counts.identities, counts.online
     outcome.refreshes, outcome.checks = (
         sum(node.refreshes for node in everybody),
         sum(node.checks for node in everybody),
@@ -127,6 +129,6 @@ def _sweep(plan: Plan, world: World, nodes: list[Node], number: int, outcome: Ou
         sweeper = Sweeper(node, plan.sweep, world.rng)
         outcome.sweeping = sweeper.result
         for _ in range(KEPT):
-            clock.after(PROVIDING + world.rng.random() * plan.cycle, lambda: sweeper.find(nodes))
+            clock.after(plan.providing + world.rng.random() * plan.cycle, lambda: sweeper.find(nodes))
 
-    clock.at(SETTLE, begin)
+    clock.at(plan.settle, begin)
