@@ -14,7 +14,7 @@ from ipfs_kit_py.core.errors import ProtocolViolation, StreamClosed
 from ipfs_kit_py.routing.kad_wire import Message, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.core.interfaces import Network, Stream
@@ -43,7 +43,7 @@ class Rpc:
     async def request(self, peer: PeerID, message: Message) -> Message:
         """The answer of a peer, which is dialled at its known addresses where it is not connected. Raises
         ``PeerUnreachable``, ``NotSupported``, ``StreamClosed``, ``ProtocolViolation``."""
-        answer = await self._talk(peer, encode(message), answered=True)
+        answer = await self._talk(peer, [message], answered=True)
         if answer is None or answer.type is not message.type:
             kind = "nothing" if answer is None else answer.type.name
             raise ProtocolViolation(f"{peer} answered {message.type.name} with {kind}", peer=peer)
@@ -51,30 +51,30 @@ class Rpc:
 
     async def send(self, peer: PeerID, messages: Iterable[Message]) -> None:
         """Send messages that have no answer, one after another on one stream."""
-        data = [encode(message) for message in messages]
-        if data:
-            await self._talk(peer, *data, answered=False)
+        several = list(messages)
+        if several:
+            await self._talk(peer, several, answered=False)
 
-    async def _talk(self, peer: PeerID, *data: bytes, answered: bool) -> Message | None:
+    async def _talk(self, peer: PeerID, messages: Sequence[Message], *, answered: bool) -> Message | None:
         stream = self._idle.pop(peer, None)
         if stream is not None:
             try:
-                return await self._on(stream, *data, answered=answered)
+                return await self._on(stream, messages, answered=answered)
             except StreamClosed:  # it was closed while it lay idle, or just now: the peer itself may be well
                 pass
         stream = await self._network.open_stream(peer, [self._protocol])
         self._opened += 1
-        return await self._on(stream, *data, answered=answered)
+        return await self._on(stream, messages, answered=answered)
 
-    async def _on(self, stream: Stream, *data: bytes, answered: bool) -> Message | None:
+    async def _on(self, stream: Stream, messages: Sequence[Message], *, answered: bool) -> Message | None:
         """One exchange; the stream is kept for the next where it went well."""
         whole = False
         try:
-            for one in data:
-                await stream.write_message(one)
+            for message in messages:  # encoded one by one: of a thousand others need the loop meanwhile
+                await stream.write_message(encode(message))
             answer = await self._read(stream) if answered else None
             whole = True
-            self._sent += len(data)
+            self._sent += len(messages)
         finally:
             if not whole:
                 stream.reset()
