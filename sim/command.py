@@ -20,6 +20,8 @@ from sim.table import table
 
 SIZES = (1_000, 10_000, 50_000)
 PROCESSES = 2
+DOC = Path(__file__).resolve().parent.parent / "docs" / "routing.md"
+_BEGIN, _END = "<!-- simulate: begin -->", "<!-- simulate: end -->"
 _MEASURED = {1_000: (5, 3), 10_000: (4, 2), 50_000: (3, 2)}  # servers and clients: sampled the more the larger it is
 _SMALL = (5, 3)
 _SWEPT = 100_000
@@ -66,6 +68,14 @@ def simulate(found: list[Plan]) -> dict[str, dict[int, Figures]]:
     return {kind: dict(sorted(rows.items())) for kind, rows in results.items()}
 
 
+def write(results: dict[str, dict[int, Figures]]) -> None:
+    """Put the table into the page, and the plot beside it."""
+    before, rest = DOC.read_text().split(_BEGIN)
+    after = rest.split(_END)[1]
+    DOC.write_text(f"{before}{_BEGIN}\n{table(results)}\n{_END}{after}")
+    DOC.with_name("routing-size.svg").write_text(plot(results))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 where all goals are met."""
     parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__)
@@ -74,14 +84,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=22.0, help="of the cycle in which things are looked for")
     parser.add_argument("--finds", type=int, default=2000, help="searches for a provider, of each run")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--svg", type=Path, help="write the plot there")
+    parser.add_argument("--write", action="store_true", help="put table and plot into docs/routing.md")
     args = parser.parse_args(argv)
     began = time.monotonic()
     results = simulate(plans(args.sizes or list(SIZES), args.seed, args.hours, args.finds))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
-    if args.svg:
-        args.svg.write_text(plot(results))
+    if args.write:
+        write(results)
     found = list(goals(results))
     lines = [table(results), "", *map(str, found), f"{time.monotonic() - began:.0f} s in {PROCESSES} processes", ""]
     sys.stdout.write("\n".join(lines))

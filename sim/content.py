@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim.node import Node
     from sim.walk import Walk
 
+_TRIES = 1000  # until a node is found by chance that is online
 WANTED = 20  # providers that a search wants, as the content router asks for
 
 
@@ -67,10 +68,11 @@ class Content:
 
     def online(self) -> Node:
         """A measured node that is online."""
-        while True:
+        for _ in range(_TRIES):
             node = self.rng.choice(self.nodes)
             if node.up:
                 return node
+        raise RuntimeError("none of the measured nodes is online: more of them are needed")
 
     def provide(self) -> None:
         """A node provides something: it looks up the closest and tells them, one by one."""
@@ -91,9 +93,11 @@ class Content:
         if not self.provided:
             return
         key, provider, when = self.rng.choice(self.provided)
-        while (node := self.online()).me == provider:
-            pass
-        search(node, key, provider, when, self.results)
+        for _ in range(_TRIES):
+            node = self.online()
+            if node.me != provider:
+                search(node, key, provider, when, self.results)
+                return
 
 
 def tell(node: Node, info: PeerInfo, keys: list[bytes]) -> bool:
