@@ -73,8 +73,8 @@ def plot(results: dict[str, dict[str, Outcome]]) -> str:
 def main() -> int:
     """Run all worlds; with ``--write`` into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fetches", type=int, default=2000, help="that count, of each rival, world and seed")
-    parser.add_argument("--seeds", type=int, default=5, help="worlds of each kind")
+    parser.add_argument("--fetches", type=int, default=1000, help="that count, of each rival, world and seed")
+    parser.add_argument("--seeds", type=int, default=4, help="worlds of each kind")
     parser.add_argument("--write", action="store_true", help="put table and plot into docs/")
     options = parser.parse_args()
     results = {
