@@ -16,10 +16,10 @@ from ipfs_kit_py.core.config import (
     KAD_KEY_BYTES,
     KAD_LOOKUP_ASKS,
     KAD_MAX_PROVIDERS,
-    KAD_MESSAGE_BYTES,
     KAD_PROVIDER_KEY_BYTES,
     KAD_PROVIDER_RECORDS,
     KAD_PROVIDERS_PER_KEY,
+    KAD_REQUEST_BYTES,
     KAD_SERVER_BURST,
     KAD_SERVER_RATE,
     KAD_STREAMS_PER_PEER,
@@ -94,7 +94,7 @@ def test_a_message_that_is_too_long_is_not_read() -> None:
         async with routing(member), trio.open_nursery() as nursery:
             connection = await stranger.connect(member.address, nursery)
             stream = await connection.open_stream([KAD_LAN])
-            length = KAD_MESSAGE_BYTES + 1
+            length = KAD_REQUEST_BYTES + 1
             await stream.write(
                 bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14 & 127 | 128, length >> 21])
             )

@@ -448,15 +448,16 @@ SIZE_LOOKUPS = 64  # whose outcomes make the estimate of the network's size: wit
 SIZE_MIN_LOOKUPS = 3  # before there is one: within 15 %
 SIZE_MAX_SECONDS = 24 * 3600.0  # for which an outcome counts
 KAD_IDLE_STREAMS = 256  # outbound streams kept open for the next request, one a peer, the last used
-KAD_STREAMS_PER_PEER = 8  # inbound streams of one peer; go and we use one, js one for each request
+KAD_REQUESTS_PER_PEER = 4  # of ours to one peer at once, a stream each; others wait
+KAD_STREAMS_PER_PEER = 32  # inbound streams of one peer; go uses one, we four at most, js one for each request
+KAD_REQUEST_BYTES = 64 * KIB  # of one request: a record of 16 KiB, or a provider with all of its addresses
 KAD_STREAM_IDLE_SECONDS = 60.0  # an inbound stream without a request is closed then; go's number
-KAD_SERVER_RATE = (
-    50.0  # requests a second of one peer that are answered, ten times as many records taken down; others wait
-)
+KAD_SERVER_RATE = 50.0  # requests a second of one peer that are answered, ten times as many records; others wait
 KAD_SERVER_BURST = 400.0  # requests of one peer that may come at once; a lookup asks each peer once
 KAD_ANSWER_PROVIDERS = 100  # told in one answer, by chance where there are more
 KAD_ANSWER_ADDRESSES = 8  # of one peer in an answer: 120 peers have 60 KiB, whoever asks
 KAD_PROVIDE_SECONDS = 48 * 3600.0  # a provider record's validity; Amino's number
+KAD_EXPIRE_SECONDS = 3600.0  # between looks for records that have ended; nobody is told of one that has
 KAD_PROVIDER_RECORDS = 100_000  # kept for others: about 40 MB; of too many those go whose provider has the most
 KAD_PROVIDERS_PER_KEY = 512  # of one content; the oldest goes
 KAD_PROVIDER_KEY_BYTES = 80  # the longest multihash that providers are kept of; go's number
@@ -491,6 +492,7 @@ ANNOUNCE_SECONDS = 20.0  # that whoever announces content waits until others kno
 
 # --- providers --------------------------------------------------------------------------------------------------------
 REPUTATION_PEERS = 8192  # remembered, about 600 bytes each; neutral ones go before known good ones, liars last
+REPUTATION_LIARS = 0.25  # of those at most that are liars: new names that lie do not push out who is known to be good
 REPUTATION_SAVE_SECONDS = 600.0  # between writes of what is known of peers to the repo
 REPUTATION_ANSWERS_SECONDS = 6 * 3600.0  # half-life of what is known of a peer's answering: nodes come and go in hours
 REPUTATION_DELIVERS_SECONDS = 2 * 86400.0  # of its delivering
@@ -499,6 +501,9 @@ REPUTATION_LIE = 20.0  # honest deliveries that one lie weighs as much as
 REPUTATION_MAX_GOOD = 50.0  # what good counts at most: no store of it buys lies
 REPUTATION_MAX_BAD = 400.0  # what bad counts at most: about half a year to heal from the worst
 REPUTATION_MIB = 1 << 20  # verified bytes that count as one honest delivery: crumbs buy no trust
+REPUTATION_METER_BYTES = 64 * KIB  # at least, of a delivery that throughput is measured by: less measures the latency
+REPUTATION_MEASURED_SECONDS = 86400.0  # half-life of latency and throughput, back to what is thought of strangers
+REPUTATION_CLOCK_SECONDS = 86400.0  # by which what is known may be ahead of the clock; more, and the clock was wrong
 CHOICE_LATENCY = 0.15  # seconds, of a peer that was never measured: half of the earth away
 CHOICE_LOCAL_LATENCY = 0.005  # on our own networks
 CHOICE_THROUGHPUT = 2e6  # bytes a second, never measured: slower than the median of those that serve

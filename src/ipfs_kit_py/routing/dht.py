@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ipfs_kit_py.core.config import KAD_EXPIRE_SECONDS
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, PeerUnreachable
 from ipfs_kit_py.routing.dht_queries import PeerSearch, ProviderSearch, ValueSearch
 from ipfs_kit_py.routing.dht_records import DhtRecords
@@ -79,6 +80,13 @@ class Dht:
         """``"server"`` or ``"client"`` of the public DHT."""
         return "server" if self.sides[0].is_server else "client"
 
+    def set_mode(self, mode: str) -> None:
+        """Answer in the public DHT (``"server"``) or ask there alone (``"client"``) from now on: for whoever measures
+        whether others can reach this node."""
+        if mode not in ("server", "client"):
+            raise ValueError(f"a DHT is server or client, not {mode!r}")
+        self.sides[0].set_server(mode == "server")
+
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -90,6 +98,7 @@ class Dht:
                 for side in self.sides:
                     await nursery.start(side.run)
                 self._nursery = nursery
+                nursery.start_soon(self._expire)
                 task_status.started()
                 if self._records is not None:
                     await self._records.keep()
@@ -98,6 +107,12 @@ class Dht:
             self._nursery = None
             if self._records is not None:
                 await self._records.save_last()
+
+    async def _expire(self) -> None:
+        while True:
+            await trio.sleep(KAD_EXPIRE_SECONDS)
+            for store in self._providers.values():
+                store.expire(trio.current_time())
 
     def _home(self) -> trio.Nursery:
         if self._nursery is None:
@@ -131,7 +146,8 @@ class Dht:
             async with limiter:
                 self._providers[side.side].add(multihash, self._network.peer_id, (), trio.current_time())
                 done = await side.closest(multihash)
-                told += await side.add_providers_to(done.closest, [multihash])
+                count = await side.add_providers_to(done.closest, [multihash])
+                told += count
 
         async with trio.open_nursery() as nursery:
             for multihash in multihashes:
@@ -149,6 +165,8 @@ class Dht:
 
     async def find_peer(self, peer: PeerID) -> PeerInfo:
         """Where a peer is. ``NotFound`` where nobody knows it."""
+        if peer == self._network.peer_id:
+            return PeerInfo(peer, tuple(self._network.addresses()), 1)
         known = tuple(row.text for row in self._network.addresses_of(peer))
         if peer in self._network.connected():
             return PeerInfo(peer, known, 1)
@@ -162,9 +180,10 @@ class Dht:
         """The peers closest to a key in the public DHT, or where that has nobody in that of our networks.
         ``PeerUnreachable`` where neither has."""
         for side in self.sides:
-            if len(side.table):
-                return await side.closest_peers(key)
-        raise PeerUnreachable("no peer of the DHT is known: connect to one (bootstrap in config.toml, --peer)")
+            found = (await side.closest(key)).closest if len(side.table) else ()
+            if found:
+                return found
+        raise PeerUnreachable("no peer of the DHT answers: connect to one (bootstrap in config.toml, --peer)")
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -179,7 +198,8 @@ class Dht:
         async def on(side: Kademlia) -> None:
             nonlocal stored
             done = await side.closest(key)
-            stored += await self.store_at(side, done.closest, key, value)
+            count = await self.store_at(side, done.closest, key, value)
+            stored += count
 
         async with trio.open_nursery() as nursery:
             for side in self.sides:

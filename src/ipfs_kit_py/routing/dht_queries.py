@@ -84,9 +84,8 @@ class ProviderSearch(_Search):
         self.count = 0
 
     def on_here(self, infos: Iterable[PeerInfo]) -> None:
-        """Those whom this node itself was told of, by the providers themselves."""
-        for info in infos:
-            self._hand([Provider(info.peer, info.addresses, "dht")])
+        """Those whom this node itself was told of, as one answer: whoever likes tells it."""
+        self._hand(Provider(info.peer, info.addresses, "dht") for info in infos)
 
     async def run(self, sides: Sequence[Kademlia]) -> None:
         """Search until enough are found, nobody is left, or ``close``."""

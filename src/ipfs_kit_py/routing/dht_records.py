@@ -74,8 +74,6 @@ class DhtRecords:
         """Save now and then, until cancelled."""
         while True:
             await trio.sleep(KAD_SAVE_SECONDS)
-            for providers in self._providers.values():
-                providers.expire(trio.current_time())
             try:
                 await self.save()
             except IPFSKitError as error:
@@ -97,7 +95,7 @@ class DhtRecords:
             head: list[Any] = [self._clock()]
             rows = self._providers[side].dump(now)
             await self._keeper.save(f"{name}/providers", await _encoded(rows, head))
-            await self._keeper.save(f"{name}/values", await _encoded(list(self._values[side].dump())))
+            await self._keeper.save(f"{name}/values", await _encoded(self._values[side].dump()))
 
 
 async def _encoded(rows: Iterable[Any], head: Iterable[Any] = ()) -> bytes:

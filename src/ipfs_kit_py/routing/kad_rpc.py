@@ -6,18 +6,22 @@ Source: libp2p/specs kad-dht/README.md (RPC messages): a stream may carry any nu
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipfs_kit_py.core.config import KAD_IDLE_STREAMS, KAD_MESSAGE_BYTES
+import trio
+
+from ipfs_kit_py.core.config import KAD_IDLE_STREAMS, KAD_MESSAGE_BYTES, KAD_REQUESTS_PER_PEER
 from ipfs_kit_py.core.errors import ProtocolViolation, StreamClosed
-from ipfs_kit_py.routing.kad_wire import Message, decode, encode
+from ipfs_kit_py.routing.kad_wire import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from ipfs_kit_py.core.cid import PeerID
     from ipfs_kit_py.core.interfaces import Network, Stream
+    from ipfs_kit_py.routing.kad_wire import Message, MessageType
 
 _VIOLATION = 0.25  # standing that an answer costs which is none
 
@@ -38,55 +42,73 @@ class Rpc:
         self._network = network
         self._protocol = protocol
         self._idle: OrderedDict[PeerID, Stream] = OrderedDict()
+        self._turns: dict[PeerID, trio.CapacityLimiter] = {}
         self._sent = self._opened = 0
+
+    @asynccontextmanager
+    async def turn(self, peer: PeerID) -> AsyncIterator[None]:
+        """A place among what one peer gets at once: as many streams as it is sure to take."""
+        turns = self._turns.get(peer)
+        if turns is None:
+            turns = self._turns[peer] = trio.CapacityLimiter(KAD_REQUESTS_PER_PEER)
+        try:
+            async with turns:
+                yield
+        finally:
+            found = turns.statistics()
+            if not found.borrowed_tokens and not found.tasks_waiting and self._turns.get(peer) is turns:
+                del self._turns[peer]
 
     async def request(self, peer: PeerID, message: Message) -> Message:
         """The answer of a peer, which is dialled at its known addresses where it is not connected. Raises
         ``PeerUnreachable``, ``NotSupported``, ``StreamClosed``, ``ProtocolViolation``."""
-        answer = await self._talk(peer, [message], answered=True)
-        if answer is None or answer.type is not message.type:
-            kind = "nothing" if answer is None else answer.type.name
-            raise ProtocolViolation(f"{peer} answered {message.type.name} with {kind}", peer=peer)
-        return answer
-
-    async def send(self, peer: PeerID, messages: Iterable[Message]) -> None:
-        """Send messages that have no answer, one after another on one stream."""
-        several = list(messages)
-        if several:
-            await self._talk(peer, several, answered=False)
-
-    async def _talk(self, peer: PeerID, messages: Sequence[Message], *, answered: bool) -> Message | None:
-        stream = self._idle.pop(peer, None)
-        if stream is not None:
+        idle = self._idle.pop(peer, None)
+        if idle is not None:
             try:
-                return await self._on(stream, messages, answered=answered)
+                return await self._ask(idle, message)
             except StreamClosed:  # it was closed while it lay idle, or just now: the peer itself may be well
                 pass
-        stream = await self._network.open_stream(peer, [self._protocol])
-        self._opened += 1
-        return await self._on(stream, messages, answered=answered)
+        return await self._ask(await self._open(peer), message)
 
-    async def _on(self, stream: Stream, messages: Sequence[Message], *, answered: bool) -> Message | None:
-        """One exchange; the stream is kept for the next where it went well."""
-        whole = False
+    async def send(self, peer: PeerID, messages: Iterable[Message]) -> None:
+        """Send messages that have no answer, one after another on a stream of their own: nothing would tell that one
+        which lay idle has been closed meanwhile. Raises as ``request``."""
+        stream = await self._open(peer)
         try:
             for message in messages:  # encoded one by one: of a thousand others need the loop meanwhile
                 await stream.write_message(encode(message))
-            answer = await self._read(stream) if answered else None
-            whole = True
-            self._sent += len(messages)
-        finally:
-            if not whole:
-                stream.reset()
+                self._sent += 1
+            await stream.close()
+        except BaseException:
+            stream.reset()
+            raise
+
+    async def _open(self, peer: PeerID) -> Stream:
+        stream = await self._network.open_stream(peer, [self._protocol])
+        self._opened += 1
+        return stream
+
+    async def _ask(self, stream: Stream, message: Message) -> Message:
+        """One exchange; the stream is kept for the next where it went well."""
+        try:
+            await stream.write_message(encode(message))
+            answer = await self._read(stream, message.type)
+        except BaseException:
+            stream.reset()
+            raise
+        self._sent += 1
         await self._keep(stream)
         return answer
 
-    async def _read(self, stream: Stream) -> Message:
+    async def _read(self, stream: Stream, wanted: MessageType) -> Message:
         try:
             raw = await stream.read_message(KAD_MESSAGE_BYTES)
             if raw is None:
                 raise StreamClosed(f"{stream.peer_id} closed the stream without an answer", peer=stream.peer_id)
-            return decode(raw)
+            answer = decode(raw)
+            if answer.type is not wanted:
+                raise ProtocolViolation(f"{answer.type.name} is no answer to {wanted.name}", peer=stream.peer_id)
+            return answer
         except ProtocolViolation as error:
             self._network.penalise(stream.peer_id, _VIOLATION, str(error))
             raise

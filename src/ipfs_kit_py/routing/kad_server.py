@@ -18,8 +18,8 @@ from ipfs_kit_py.core.cid import PeerID
 from ipfs_kit_py.core.config import (
     KAD_ANSWER_ADDRESSES,
     KAD_K,
-    KAD_MESSAGE_BYTES,
     KAD_PROVIDER_KEY_BYTES,
+    KAD_REQUEST_BYTES,
     KAD_SERVER_BURST,
     KAD_SERVER_RATE,
     KAD_STREAM_IDLE_SECONDS,
@@ -118,7 +118,7 @@ class KadServer:
         """Whether another may follow."""
         request: Message | None = None
         with trio.move_on_after(KAD_STREAM_IDLE_SECONDS):
-            raw = await stream.read_message(KAD_MESSAGE_BYTES)
+            raw = await stream.read_message(KAD_REQUEST_BYTES)
             request = None if raw is None else decode(raw)
         if request is None:
             return False
@@ -128,11 +128,13 @@ class KadServer:
             await trio.sleep(pause)
         answer = self.answer(stream.peer_id, request)
         self._answered[request.type.name] += 1
-        if answer is not None:
-            await stream.write_message(encode(answer))
-        else:
+        if answer is None:
             await trio.lowlevel.checkpoint()
-        return True
+            return True
+        with trio.move_on_after(KAD_STREAM_IDLE_SECONDS):
+            await stream.write_message(encode(answer))
+            return True
+        raise StreamClosed("an answer was not read in time", peer=stream.peer_id)
 
     def answer(self, asker: PeerID, request: Message) -> Message | None:
         """The answer to a request; ``None`` for one that has none. ``ProtocolViolation`` for one that is none."""

@@ -26,11 +26,11 @@ AskFunction: TypeAlias = "Callable[[PeerInfo], Awaitable[Sequence[PeerInfo]]]"
 
 class Walk:
     """Drives one ``Lookup``. ``ask(info)`` asks a peer and returns whom it knows closer; what it raises of
-    ``IPFSKitError`` is a failure of that peer."""
+    ``IPFSKitError`` is a failure of that peer. ``late`` is told of each that had its time and did not answer."""
 
-    def __init__(self, lookup: Lookup, ask: AskFunction) -> None:
+    def __init__(self, lookup: Lookup, ask: AskFunction, *, late: Callable[[PeerID], None]) -> None:
         self.lookup = lookup
-        self._ask = ask
+        self._ask, self._late = ask, late
         self._news = trio.Event()
 
     async def run(self) -> Done:
@@ -39,7 +39,7 @@ class Walk:
             while True:
                 match self.lookup.next_action(trio.current_time()):
                     case Ask() as ask:
-                        nursery.start_soon(self._ask_one, ask.info)
+                        nursery.start_soon(self._ask_one, ask)
                     case Done() as done:
                         nursery.cancel_scope.cancel()
                         return done
@@ -59,13 +59,16 @@ class Walk:
         self._news = trio.Event()
         self.lookup.on_timeout(trio.current_time())
 
-    async def _ask_one(self, info: PeerInfo) -> None:
-        peer: PeerID = info.peer
+    async def _ask_one(self, ask: Ask) -> None:
+        begun, ended = trio.current_time(), False
         try:
-            with trio.fail_after(KAD_ASK_SECONDS):
-                closer = await self._ask(info)
-        except (IPFSKitError, trio.TooSlowError):
-            self.lookup.on_failure(peer, trio.current_time())
-        else:
-            self.lookup.on_answer(peer, closer, trio.current_time())
-        self._news.set()
+            closer = await self._ask(ask.info)
+            ended = True
+            self.lookup.on_answer(ask.peer, closer, trio.current_time())
+        except IPFSKitError:
+            ended = True
+            self.lookup.on_failure(ask.peer, trio.current_time())
+        finally:  # not ended where the lookup has ended meanwhile
+            if not ended and trio.current_time() >= begun + ask.timeout:
+                self._late(ask.peer)
+            self._news.set()

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from ipfs_kit_py.core.config import (
+    KAD_ASK_SECONDS,
     KAD_CHECK_SECONDS,
     KAD_K,
     KAD_LOOKUPS,
-    KAD_SAVE_SECONDS,
+    KAD_RETRY_SECONDS,
     KAD_SEND_SECONDS,
     KAD_SENDS,
 )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.routing.kad_rpc import RpcStatistics
     from ipfs_kit_py.routing.kad_server import ServerStatistics
     from ipfs_kit_py.routing.kad_side import Side
+    from ipfs_kit_py.routing.kad_walk import AskFunction
     from ipfs_kit_py.routing.kbuckets import TableStatistics
     from ipfs_kit_py.routing.lookup import Done, LookupStatistics
     from ipfs_kit_py.routing.provider_store import ProviderStore
@@ -96,22 +98,33 @@ class Kademlia:
             network.on_identified(self._on_identified),
             network.on_change(_nothing, self.server.forget),
         ]
-        if self.is_server:
-            network.set_handler(self.side.protocol, self.server.serve)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for peer in network.connected():
-                    self._on_identified(peer)
+                self.set_server(self.is_server)
+                self._meet_connected()
                 task_status.started()
                 await self._keep_table(nursery)
         finally:
-            self._nursery = None
             if self.is_server:
                 network.remove_handler(self.side.protocol)
+            self._nursery = None
             for end in leave:
                 end()
             self.rpc.close()
+
+    def set_server(self, server: bool) -> None:
+        """Whether requests of others are answered from now on."""
+        if self._nursery is not None:
+            if server:
+                self.network.set_handler(self.side.protocol, self.server.serve)
+            elif self.is_server:
+                self.network.remove_handler(self.side.protocol)
+        self.is_server = server
+
+    def _meet_connected(self) -> None:
+        for peer in self.network.connected():
+            self._on_identified(peer)
 
     def _on_identified(self, peer: PeerID) -> None:
         """A peer has said what it speaks: if it serves this DHT and answers, it enters the table."""
@@ -130,6 +143,7 @@ class Kademlia:
             self._meeting.discard(peer)
 
     async def _keep_table(self, nursery: trio.Nursery) -> None:
+        meet = trio.current_time() + KAD_RETRY_SECONDS
         while True:
             now = trio.current_time()
             self.table.on_timeout(now)
@@ -140,16 +154,20 @@ class Kademlia:
                     nursery.start_soon(self._refresh, refresh)
                 case None:
                     deadline = self.table.deadline()
-                    with trio.move_on_at(now + KAD_SAVE_SECONDS if deadline is None else max(deadline, now)):
+                    with trio.move_on_at(meet if deadline is None else min(meet, max(deadline, now))):
                         await self._news.wait()
                     self._news = trio.Event()
+                    if trio.current_time() >= meet:
+                        meet = trio.current_time() + KAD_RETRY_SECONDS
+                        if len(self.table) < KAD_K:
+                            self._meet_connected()  # one that did not answer in a bad moment may do so now
 
     async def _check(self, peer: PeerID) -> None:
         """Ask a peer who is close to us: one that answers is there."""
         ok = False
         try:
             with trio.move_on_after(KAD_CHECK_SECONDS):
-                await self.request(PeerInfo(peer), Message(MessageType.FIND_NODE, self.network.peer_id.raw))
+                await self._request(PeerInfo(peer), Message(MessageType.FIND_NODE, self.network.peer_id.raw))
                 ok = True
         except IPFSKitError as error:
             logger.debug("%s of the %s DHT does not answer: %s", peer, self.side.name, error)
@@ -169,23 +187,34 @@ class Kademlia:
         return known or self.side.usable(info.addresses)
 
     async def request(self, info: PeerInfo, message: Message) -> Message:
-        """Ask a peer, dialling it where needed; the table learns from it. Raises as ``Rpc.request``."""
-        network, peer, begun = self.network, info.peer, trio.current_time()
+        """Ask a peer, dialling it where needed, ``KAD_ASK_SECONDS`` at most; the table learns from it. Raises as
+        ``Rpc.request``, and ``TimedOut``."""
         try:
+            with trio.move_on_after(KAD_ASK_SECONDS):
+                return await self._request(info, message)
+            raise TimedOut(f"{info.peer} did not answer within {KAD_ASK_SECONDS:.0f} s")
+        except IPFSKitError:
+            self.on_failed(info.peer)
+            raise
+
+    async def _request(self, info: PeerInfo, message: Message) -> Message:
+        network, peer = self.network, info.peer
+        async with self.rpc.turn(peer):
             if peer not in network.connected():
                 await network.connect(peer, self.side.usable(info.addresses))
-                begun = trio.current_time()
+            begun = trio.current_time()
             answer = await self.rpc.request(peer, message)
-        except IPFSKitError:
-            self.table.on_failed(peer, trio.current_time())
-            self._news.set()
-            raise
         now = trio.current_time()
         addresses = self._addresses(info)
         if addresses:
             self.table.on_seen(peer, addresses, now, latency=now - begun)
             self._news.set()
         return answer
+
+    def on_failed(self, peer: PeerID) -> None:
+        """A peer did not answer, or not in its time: one of the table is checked."""
+        self.table.on_failed(peer, trio.current_time())
+        self._news.set()
 
     async def ask(self, info: PeerInfo, message: Message) -> tuple[Message, list[PeerInfo]]:
         """The answer of a peer, and those it names who are closer: with the addresses that it can know of."""
@@ -198,14 +227,14 @@ class Kademlia:
         async with self._lookups:
             yield
 
-    def walk(self, key: bytes, ask: Callable[[PeerInfo], object], *, paths: int | None = None) -> Walk:
+    def walk(self, key: bytes, ask: AskFunction, *, paths: int | None = None) -> Walk:
         """A walk towards a key that asks peers by ``ask``; count it by ``ended`` when it has."""
         target = kad_key(key)
         lookup = Lookup(
             target, self.table.nearest(target, 2 * KAD_K), paths=paths or self._paths, me=self.network.peer_id,
             latency=self.table.latency,
         )  # fmt: skip
-        return Walk(lookup, ask)  # type: ignore[arg-type]
+        return Walk(lookup, ask, late=self.on_failed)
 
     async def closest(self, key: bytes) -> Done:
         """The peers that are closest to a key; each has answered."""
@@ -237,7 +266,8 @@ class Kademlia:
         with trio.move_on_after(seconds):
             if info.peer not in self.network.connected():
                 await self.network.connect(info.peer, self.side.usable(info.addresses))
-            await self.rpc.send(info.peer, messages)
+            async with self.rpc.turn(info.peer):
+                await self.rpc.send(info.peer, messages)
             return
         raise TimedOut(f"{info.peer} did not take {len(messages)} messages within {seconds:.0f} s")
 

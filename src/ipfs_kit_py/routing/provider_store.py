@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from random import Random
 
+_ROW = 200  # records of one row: it is encoded in one go
 _EVICT_SHARE = 0.01  # of all records that go at once when there are too many: finding whose costs a pass over all peers
 
 
@@ -130,15 +131,19 @@ class ProviderStore:
     # --- across runs --------------------------------------------------------------------------------------------------
 
     def dump(self, now: float) -> Iterator[dict[str, Any]]:
-        """A row for each provider, as plain values for JSON; times are seconds left, since clocks differ. Records may
-        come and go meanwhile."""
+        """Rows of one provider's records, ``_ROW`` at most, as plain values for JSON; times are seconds left, since
+        clocks differ. Records may come and go meanwhile."""
         for raw in list(self._peers):
-            left = {key: round(self._keys[key][raw] - now) for key in self._peers.get(raw, ())}
-            yield {
-                "peer": str(PeerID(raw)),
-                "addresses": list(self._addresses.get(raw, ())),
-                "records": [[base64.b64encode(key).decode(), seconds] for key, seconds in left.items() if seconds > 0],
-            }
+            keys = list(self._peers.get(raw, ()))
+            for at in range(0, len(keys), _ROW):
+                left = {key: self._keys.get(key, {}).get(raw, now) - now for key in keys[at : at + _ROW]}
+                yield {
+                    "peer": str(PeerID(raw)),
+                    "addresses": list(self._addresses.get(raw, ())),
+                    "records": [
+                        [base64.b64encode(key).decode(), round(rest)] for key, rest in left.items() if rest > 0
+                    ],
+                }
 
     def load(self, rows: Iterable[Any], now: float) -> int:
         """Take up what ``dump`` gave; how many records. What cannot be read is skipped."""
@@ -153,3 +158,7 @@ class ProviderStore:
             except (InvalidAddress, InvalidCID, KeyError, TypeError, ValueError, AttributeError):
                 continue
         return self._count - before
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()

@@ -113,8 +113,8 @@ class ValueStore:
     # --- across runs --------------------------------------------------------------------------------------------------
 
     def dump(self) -> Iterator[list[Any]]:
-        """Rows of plain values for JSON."""
-        for key, held in self._held.items():
+        """Rows of plain values for JSON. Values may come and go meanwhile."""
+        for key, held in list(self._held.items()):
             yield [base64.b64encode(key).decode(), base64.b64encode(held.value).decode(), held.received]
 
     def load(self, rows: Iterable[Any], by: PeerID, now: float) -> int:
