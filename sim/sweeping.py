@@ -54,6 +54,7 @@ class Sweeper:
         self.kept = keys[:KEPT]
         self.result = Sweeping(count)
         self._wake = float("inf")
+        self._flying = 0  # lookups and messages under way
         self._told: dict[bytes, set[bytes]] = {key: set() for key in self.kept}
         bins = KeyBins()
         bins.update(keys)
@@ -66,6 +67,7 @@ class Sweeper:
 
     def _pump(self) -> None:
         while not self.result.done and (action := self.sweep.next_action(self._now())) is not None:
+            self._flying += 1
             if isinstance(action, Explore):
                 self._explore(action)
             else:
@@ -83,6 +85,7 @@ class Sweeper:
 
     def _explore(self, action: Explore) -> None:
         def on_done(done: Done | None, walk: Walk) -> None:
+            self._flying -= 1
             self.result.lookups += 1
             self.result.lookup_messages += walk.messages
             if done is None:
@@ -95,6 +98,7 @@ class Sweeper:
 
     def _tell(self, action: Tell) -> None:
         def arrive() -> None:
+            self._flying -= 1
             kept = [key for key in action.multihashes if key in self._told]
             told = self.node.world.tell(action.info, kept, self.node.info)
             if told:
@@ -111,7 +115,7 @@ class Sweeper:
 
     def _watch_end(self) -> None:
         """When all keys have been told of once, see who has them."""
-        if self.result.done or self.sweep.statistics(self._now()).total.keys < self.result.keys:
+        if self._flying or self.result.done or self.sweep.statistics(self._now()).total.keys < self.result.keys:
             return
         self.result.done = True
         self.node.retire()  # its records stay; from now on it is one that nobody measures
