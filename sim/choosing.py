@@ -12,7 +12,8 @@ for sessions and throughput; the numbers here are round ones of that size.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.cid import PeerID
@@ -54,6 +55,7 @@ WORLDS = (
     World("a tenth lies", liars=0.1),
     World("a third lies", liars=0.33),
     World("new names each time", liars=0.1, fresh=True),
+    World("new names, no relays", liars=0.1, relayed=0.0, fresh=True),
 )
 
 
@@ -131,21 +133,21 @@ def offers(world: World, seed: int, count: int) -> list[Offer]:
     """The contents to fetch, with what holds of their providers at that moment."""
     rng = random.Random(seed)
     peers = [make_peer(world, rng) for _ in range(world.peers)]
-    popular = [rng.paretovariate(1.2) for _ in peers]
+    popular = list(accumulate(rng.paretovariate(1.2) for _ in peers))
     found = []
     for number in range(count):
         for one in peers:
             live(one, world, rng, number * STEP)
         chosen: dict[int, Peer] = {}
         while len(chosen) < OFFERS:
-            [at] = rng.choices(range(len(peers)), popular)
+            [at] = rng.choices(range(len(peers)), cum_weights=popular)
             chosen[at] = peers[at]
         rows = [(one, one.here, rng.expovariate(1 / 0.3), one.flaky and rng.random() < 0.5) for one in chosen.values()]
         found.append(Offer(b"\x12\x20" + rng.randbytes(32), rng.choice(SIZES), rows))
         if world.fresh:
             for one in peers:
                 one.peer = peer_id(rng)
-            found[-1].rows = [(Peer(**vars(one)), here, load, breaks) for one, here, load, breaks in rows]
+            found[-1].rows = [(replace(one), here, load, breaks) for one, here, load, breaks in rows]
     return found
 
 
@@ -197,13 +199,13 @@ def by_reputation(offer: Offer, known: Providers, rng: random.Random, now: float
 RIVALS = {"own choice": ours, "random": by_chance, "Kademlia order": by_distance, "reputation alone": by_reputation}
 
 
-def run(world: World, rival: str, seed: int, *, fetches: int, warm: int) -> Outcome:
-    """Fetch ``warm`` contents that do not count, then ``fetches`` that do."""
+def run(offered: list[Offer], rival: str, seed: int, *, warm: int) -> Outcome:
+    """Fetch all, of which the first ``warm`` do not count."""
     now = [START]
     rng = random.Random(seed + 1)
     known = Providers(Surroundings(), random.Random(seed + 2), lambda: now[0])
     outcome = Outcome([], 0, 0)
-    for number, offer in enumerate(offers(world, seed, warm + fetches)):
+    for number, offer in enumerate(offered):
         now[0] += STEP
         rows = {row[0].peer: row for row in offer.rows}
         seconds, wasted, came = 0.0, 0, False

@@ -19,7 +19,11 @@ from ipfs_kit_py.core.config import (
     PROVIDER_CACHE_ADDRESSES,
     PROVIDER_CACHE_PROVIDERS,
     PROVIDER_CACHE_SECONDS,
+    REPUTATION_CLOCK_SECONDS,
+    REPUTATION_LIARS,
     REPUTATION_MAX_GOOD,
+    REPUTATION_MEASURED_SECONDS,
+    REPUTATION_METER_BYTES,
 )
 from ipfs_kit_py.core.interfaces import Provider
 from ipfs_kit_py.routing.affinity import Affinity
@@ -146,7 +150,7 @@ def test_whatever_is_told_beliefs_are_chances(events: list[tuple[str, int, float
 
 def test_of_too_many_the_neutral_ones_are_forgotten_first_and_liars_last() -> None:
     known = reputation(most=100)
-    for number in range(30):
+    for number in range(20):
         known.on_lie(peer(number), NOW)
     for number in range(30, 60):
         for _ in range(5):
@@ -154,12 +158,63 @@ def test_of_too_many_the_neutral_ones_are_forgotten_first_and_liars_last() -> No
     for number in range(1000, 5000):
         known.on_answer(peer(number), NOW)
     assert len(known) <= 100
-    assert all(known.knows(peer(number)) for number in range(60))
+    assert all(known.knows(peer(number)) for number in [*range(20), *range(30, 60)])
     for number in range(10_000, 10_200):
         for _ in range(9):
             known.on_delivered(peer(number), MIB, NOW)
-    assert all(known.knows(peer(number)) for number in range(30))
-    assert known.statistics(NOW).liars == 30
+    assert all(known.knows(peer(number)) for number in range(20))
+    assert known.statistics(NOW).liars == 20
+
+
+def test_new_names_that_lie_do_not_push_out_who_is_known_to_be_good() -> None:
+    known = reputation(most=200)
+    for number in range(100):
+        for _ in range(5):
+            known.on_delivered(peer(number), MIB, NOW)
+    for number in range(1000, 3000):
+        for _ in range(3):
+            known.on_lie(peer(number), NOW)
+    assert all(known.knows(peer(number)) for number in range(100))
+    assert REPUTATION_LIARS * 200 <= known.statistics(NOW).liars <= 100
+
+
+def test_measurements_fade_to_what_is_thought_of_strangers() -> None:
+    known = reputation()
+    known.on_measured(peer(1), NOW, 2.0, 1e4)
+    row = known.get(peer(1))
+    assert row.expected(NOW, 0.1, 1e6) == (2.0, pytest.approx(1e4))
+    assert row.expected(NOW + REPUTATION_MEASURED_SECONDS, 0.1, 1e6) == pytest.approx((1.05, 1e5))
+    assert row.expected(NOW + 40 * REPUTATION_MEASURED_SECONDS, 0.1, 1e6) == pytest.approx((0.1, 1e6))
+    assert row.expected(NOW - DAY, 0.1, 1e6) == row.expected(NOW, 0.1, 1e6)
+    assert known.get(peer(2)).expected(NOW, 0.1, 1e6) == (0.1, 1e6)
+
+
+def test_crumbs_do_not_measure_throughput() -> None:
+    known = reputation()
+    known.on_delivered(peer(1), REPUTATION_METER_BYTES - 1, NOW, seconds=1e-6)
+    assert known.get(peer(1)).throughput is None
+    known.on_delivered(peer(1), REPUTATION_METER_BYTES, NOW, seconds=1.0)
+    assert known.get(peer(1)).throughput == REPUTATION_METER_BYTES
+
+
+def test_a_clock_that_was_wrong_for_a_while_leaves_nothing_behind() -> None:
+    known = reputation()
+    ahead = NOW + 3650 * DAY
+    known.on_failed(peer(1), ahead)
+    assert known.get(peer(1)).wait(NOW) == 0.0
+    assert known.statistics(NOW).waiting == 0
+    known.on_lie(peer(2), ahead)
+    known.on_lie(peer(2), NOW)
+    honest = known.get(peer(2)).honest
+    assert honest.at == NOW
+    assert honest.sure(NOW + 360 * DAY) > honest.sure(NOW)
+    belief = Belief(1.0, 1.0, 3600.0)
+    belief.see(1.0, 0.0, NOW + REPUTATION_CLOCK_SECONDS)
+    belief.see(1.0, 0.0, NOW)
+    assert belief.at == NOW + REPUTATION_CLOCK_SECONDS
+    cache = ProviderCache()
+    cache.put(b"a", [provider(1)], ahead)
+    assert cache.get(b"a", NOW) is None
 
 
 def test_a_failing_peer_is_left_alone_for_longer_each_time_until_it_delivers() -> None:
@@ -191,12 +246,15 @@ def test_reputations_outlive_a_restart() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        None, 5, [], ["x"], {}, ["not a peer", [[0, 0, 0]] * 3, None, None, [0, 0, 0, 0], 0],
-        [str(peer(1)), [[0, 0, 0]] * 2, None, None, [0, 0, 0, 0], 0],
-        [str(peer(1)), [[math.nan, 0, 0]] * 3, None, None, [0, 0, 0, 0], 0],
-        [str(peer(1)), [[-1, 0, 0]] * 3, None, None, [0, 0, 0, 0], 0],
-        [str(peer(1)), [[0, 0, 0]] * 3, "x", None, [0, 0, 0, 0], 0],
-        [str(peer(1)), [[0, 0, 0]] * 3, None, None, [0, 0, 0, math.inf], 0],
+        None, 5, [], ["x"], {}, ["not a peer", [[0, 0, 0]] * 3, [None, None, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[0, 0, 0]] * 2, [None, None, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[math.nan, 0, 0]] * 3, [None, None, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[-1, 0, 0]] * 3, [None, None, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[10**400, 0, 0]] * 3, [None, None, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[0, 0, 0]] * 3, ["x", None, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[0, 0, 0]] * 3, [None, 10**400, 0], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[0, 0, 0]] * 3, [None, None, math.inf], [0, 0, 0, 0], 0],
+        [str(peer(1)), [[0, 0, 0]] * 3, [None, None, 0], [0, 0, 0, math.inf], 0],
     ],
 )  # fmt: skip
 def test_damaged_rows_are_skipped(row: object) -> None:
@@ -319,6 +377,60 @@ def test_a_choice_is_of_the_candidates_and_its_terms_add_up(
         terms = one.queue + one.connect + one.answer + one.transfer + one.risk
         assert one.seconds == pytest.approx(terms)
         assert 0.0 < one.chance <= 1.0
+
+
+@given(
+    lies=st.integers(2, 12), crumbs=st.integers(0, 600), crumb=st.integers(1, 64 * 1024), size=st.integers(0, 1 << 40),
+    liar=st.tuples(st.floats(0.0, 10.0), st.floats(1e-3, 1e12)),
+    own=st.tuples(st.floats(0.0, 10.0), st.floats(1.0, 1e9)),
+    favoured=st.booleans(), affinity=st.floats(0.0, 1.0),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_a_liar_never_outranks_who_is_known_to_be_honest(
+    lies: int, crumbs: int, crumb: int, size: int, liar: tuple[float, float], own: tuple[float, float],
+    favoured: bool, affinity: float,
+) -> None:  # fmt: skip
+    """However fast it is, however many small deliveries come between its lies, however near it says that it is."""
+    known, now = reputation(), NOW
+    for _ in range(lies):
+        known.on_lie(peer(1), now)
+        for _ in range(crumbs // lies):
+            known.on_delivered(peer(1), crumb, now, seconds=1e-6)
+        now += 600.0
+    known.on_measured(peer(1), now, *liar)
+    known.on_delivered(peer(2), MIB, now)
+    known.on_measured(peer(2), now, *own)
+    rows = [candidate(1, local=True, connected=True, affinity=affinity, rtt=1e-4), candidate(2, load=10 * MIB)]
+    chosen = choose(rows, known, random.Random(1), now, size=size, preferred=[peer(1)] if favoured else [])
+    assert [one.peer for one in chosen] == [peer(2), peer(1)]
+    assert chosen[1].lies
+
+
+@given(size=st.integers(0, 1 << 34), local=st.booleans(), affinity=st.floats(0.0, 1.0))
+def test_a_new_name_gains_nothing_by_what_it_says_of_itself(size: int, local: bool, affinity: float) -> None:
+    """Whitewashing: who left as a liar comes back after those known to be good, as fast as strangers are taken for."""
+    known = reputation()
+    measured(known, 2, 0.15, 2e6)
+    rows = [candidate(1, local=local, affinity=affinity), candidate(2)]
+    assert choose(rows, known, random.Random(1), NOW, size=size)[0].peer == peer(2)
+
+
+def test_who_drips_is_known_to_be_slow() -> None:
+    known, rng = reputation(), random.Random(1)
+    for number in range(20):
+        known.on_delivered(peer(1), 1000, NOW + number)
+        known.on_measured(peer(1), NOW + number, 0.01, 100.0)
+    measured(known, 2, 0.3, 1e5)
+    assert choose([candidate(1), candidate(2)], known, rng, NOW + 20, size=MIB)[0].peer == peer(2)
+    known.on_measured(peer(3), NOW, None, 5e-324)
+    assert choose([candidate(3)], known, rng, NOW, size=MIB)[0].seconds < math.inf
+
+
+def test_a_liar_is_not_asked_because_the_others_failed_lately() -> None:
+    known, rng = reputation(), random.Random(1)
+    known.on_lie(peer(1), NOW)
+    known.on_failed(peer(2), NOW)
+    assert [one.peer for one in choose([candidate(1), candidate(2)], known, rng, NOW)] == [peer(2), peer(1)]
 
 
 def test_affinity_makes_a_provider_more_likely_to_have_it() -> None:

@@ -53,7 +53,7 @@ class Choice:
     """A provider and why. ``seconds`` are expected until all bytes are here: ``queue`` for what it owes already,
     ``connect``, ``answer`` (a round trip), ``transfer``, and ``risk``, the time that is lost where it does not deliver,
     which it does by the chance ``chance``. ``latency`` as it was measured, ``None`` before. ``wait``: seconds for which
-    it is better left alone after failures."""
+    it is better left alone after failures; ``lies``: it is asked after everybody else."""
 
     provider: Provider
     seconds: float
@@ -69,6 +69,7 @@ class Choice:
     local: bool
     affinity: float
     wait: float
+    lies: bool = False
     explored: bool = False
 
     @property
@@ -79,8 +80,7 @@ class Choice:
 
 def weigh(candidate: Candidate, row: Peer, size: int, now: float, *, known: bool, hopeful: bool = False) -> Choice:
     """What is expected of one candidate. ``hopeful``: a stranger counts as likely as it may be, not as is sure."""
-    answer = _latency(candidate, row)
-    rate = _throughput(candidate, row)
+    answer, rate = _speed(candidate, row, now)
     queue, transfer = candidate.load / rate, size / rate
     connect = 0.0 if candidate.connected else _CONNECT * answer
     has = _HAS + (1.0 - _HAS) * _AFFINITY_GAIN * min(max(candidate.affinity, 0.0), 1.0)
@@ -94,24 +94,20 @@ def weigh(candidate: Candidate, row: Peer, size: int, now: float, *, known: bool
     measured = row.latency if candidate.rtt is None else candidate.rtt
     return Choice(
         candidate.provider, whole + risk, queue, connect, answer, transfer, risk, chance, row.reputation(now), measured,
-        known, candidate.local, candidate.affinity, max(0.0, row.until - now),
+        known, candidate.local, candidate.affinity, row.wait(now), row.lies(now),
     )  # fmt: skip
 
 
-def _latency(candidate: Candidate, row: Peer) -> float:
-    if candidate.rtt is not None:
-        return candidate.rtt
-    latency = row.latency
-    if latency is None:
-        latency = CHOICE_LOCAL_LATENCY if candidate.local else CHOICE_LATENCY
-    return latency * (_RELAY_LATENCY if candidate.relayed else 1.0)
-
-
-def _throughput(candidate: Candidate, row: Peer) -> float:
-    rate = row.throughput
-    if rate is None:
-        rate = CHOICE_LOCAL_THROUGHPUT if candidate.local else CHOICE_THROUGHPUT
-    return min(rate, CHOICE_RELAY_THROUGHPUT) if candidate.relayed else rate
+def _speed(candidate: Candidate, row: Peer, now: float) -> tuple[float, float]:
+    near = candidate.local and candidate.connected  # who only says that it is near may be slow
+    latency, rate = row.expected(
+        now,
+        CHOICE_LOCAL_LATENCY if candidate.local else CHOICE_LATENCY,
+        CHOICE_LOCAL_THROUGHPUT if near else CHOICE_THROUGHPUT,
+    )
+    if candidate.relayed:
+        latency, rate = latency * _RELAY_LATENCY, min(rate, CHOICE_RELAY_THROUGHPUT)
+    return latency if candidate.rtt is None else candidate.rtt, rate
 
 
 def choose(
@@ -120,22 +116,21 @@ def choose(
 ) -> list[Choice]:  # fmt: skip
     """The best ``count`` for ``size`` bytes, the best first.
 
-    Those of ``preferred`` come first where nothing speaks against them (lies, failures). Where three or more are
-    chosen, the last is now and then a stranger, the most promising one.
+    Liars come last, however fast. Those of ``preferred`` come first where nothing speaks against them (lies,
+    failures). Where three or more are chosen, the last is now and then a stranger, the most promising one.
     """
     size = CHOICE_SIZE if size is None or size < 0 else size
     rows = [(one, reputation.get(one.provider.peer), reputation.knows(one.provider.peer)) for one in candidates]
     weighed = [weigh(one, row, size, now, known=known) for one, row, known in rows]
-    if any(one.wait <= 0.0 for one in weighed):
+    if any(one.wait <= 0.0 and not one.lies for one in weighed):
         weighed = [one for one in weighed if one.wait <= 0.0]
-    best = sorted(weighed, key=lambda one: (one.wait > 0.0, one.peer not in preferred or not _fit(one), one.seconds))
+    best = sorted(
+        weighed,
+        key=lambda one: (one.lies, one.wait > 0.0, one.peer not in preferred or not _fit(one), one.seconds),
+    )
     chosen = best[: max(0, count)]
     if count >= 3 and len(best) > count and all(one.known for one in chosen) and rng.random() < CHOICE_TRIES_UNKNOWN:
-        strangers = [
-            weigh(one, row, size, now, known=False, hopeful=True)
-            for one, row, known in rows
-            if not known and not row.until > now
-        ]
+        strangers = [weigh(one, row, size, now, known=False, hopeful=True) for one, row, known in rows if not known]
         if strangers:
             found = min(strangers, key=lambda one: one.seconds)
             chosen[-1] = Choice(**{**vars(found), "explored": True})
@@ -144,4 +139,4 @@ def choose(
 
 def _fit(choice: Choice) -> bool:
     """Whether a preferred peer may have its preference."""
-    return choice.chance > _LEAST_CHANCE and choice.wait <= 0.0
+    return choice.chance > _LEAST_CHANCE and choice.wait <= 0.0 and not choice.lies

@@ -36,7 +36,7 @@ class ProviderCache:
     def get(self, multihash: bytes, now: float) -> tuple[Provider, ...] | None:
         """Those known; empty where it is known that there are none; ``None`` where nothing is known."""
         row = self._found.get(multihash)
-        if row is None or row[0] <= now:
+        if row is None or not 0.0 < row[0] - now <= PROVIDER_CACHE_SECONDS:  # over, or the clock was put back
             self._found.pop(multihash, None)
             self.misses += 1
             return None

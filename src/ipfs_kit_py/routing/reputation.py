@@ -18,11 +18,15 @@ from ipfs_kit_py.core.config import (
     CHOICE_BACKOFF_MAX_SECONDS,
     CHOICE_BACKOFF_SECONDS,
     REPUTATION_ANSWERS_SECONDS,
+    REPUTATION_CLOCK_SECONDS,
     REPUTATION_DELIVERS_SECONDS,
     REPUTATION_HONEST_SECONDS,
+    REPUTATION_LIARS,
     REPUTATION_LIE,
     REPUTATION_MAX_BAD,
     REPUTATION_MAX_GOOD,
+    REPUTATION_MEASURED_SECONDS,
+    REPUTATION_METER_BYTES,
     REPUTATION_MIB,
     REPUTATION_PEERS,
 )
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.routing.keys import Chance
 
 _GAIN = 0.25  # weight of the newest measurement
+_LEAST_THROUGHPUT = 1.0  # bytes a second: expected times stay finite
 _CONFIDENCE = 1.0  # standard deviations below the mean that count as sure: about 84 %
 
 
@@ -56,7 +61,7 @@ class Belief:
         kept = math.exp2(-max(0.0, now - self.at) / self.half_life)  # a clock that goes back changes nothing
         self.good *= kept
         self.bad *= kept
-        self.at = max(self.at, now)
+        self.at = now if self.at > now + REPUTATION_CLOCK_SECONDS else max(self.at, now)
 
     def mean(self, now: float) -> float:
         """The most likely chance."""
@@ -84,8 +89,8 @@ class Peer:
     """One peer. ``latency`` in seconds and ``throughput`` in bytes a second as measured, ``None`` before."""
 
     __slots__ = (
-        "answers", "delivers", "failures", "false_blocks", "honest", "latency", "refusals", "seen", "successes",
-        "throughput", "until", "verified",
+        "answers", "delivers", "failures", "false_blocks", "honest", "latency", "measured_at", "refusals", "seen",
+        "successes", "throughput", "until", "verified",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -94,6 +99,7 @@ class Peer:
         self.honest = Belief(4.0, 1.0, REPUTATION_HONEST_SECONDS)
         self.latency: float | None = None
         self.throughput: float | None = None
+        self.measured_at = 0.0
         self.verified = self.false_blocks = self.refusals = self.successes = 0
         self.failures = 0  # in a row
         self.until = 0.0  # it is left alone
@@ -107,6 +113,25 @@ class Peer:
         """How much would be lost by forgetting it."""
         known = self.answers.weight(now) + self.delivers.weight(now)
         return known + 100.0 * self.honest.bad * math.exp2(-max(0.0, now - self.honest.at) / self.honest.half_life)
+
+    def lies(self, now: float) -> bool:
+        """Whether it is more likely to send what is false than what is true: it comes after everybody else."""
+        return self.honest.mean(now) < 0.5
+
+    def wait(self, now: float) -> float:
+        """Seconds for which it is better left alone after failures. None where the clock was put back since."""
+        left = self.until - now
+        return left if 0.0 < left <= CHOICE_BACKOFF_MAX_SECONDS else 0.0
+
+    def expected(self, now: float, latency: float, throughput: float) -> tuple[float, float]:
+        """Latency and throughput as measured, the longer ago the nearer to those of strangers, which are given: who
+        was slow once is tried again some day."""
+        fresh = math.exp2(-max(0.0, now - self.measured_at) / REPUTATION_MEASURED_SECONDS)
+        if self.latency is not None:
+            latency += fresh * (self.latency - latency)
+        if self.throughput is not None:
+            throughput *= (self.throughput / throughput) ** fresh
+        return latency, throughput
 
 
 @dataclass(frozen=True)
@@ -128,6 +153,7 @@ class Reputation:
         self._peers: dict[PeerID, Peer] = {}
         self._forgotten = 0
         self._stranger = Peer()
+        self._hope = self._stranger.delivers.sure(0.0) * self._stranger.honest.sure(0.0)
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -140,15 +166,15 @@ class Reputation:
         return self._peers.get(peer, self._stranger)
 
     def doubt(self, peer: PeerID, now: float) -> float:
-        """How much less sure than a stranger's its delivering what is true is: 1.0 for strangers and better ones, 100
-        for the worst."""
-        row, stranger = self.get(peer), self._stranger
-        own = row.delivers.sure(now) * row.honest.sure(now)
-        return max(1.0, stranger.delivers.sure(now) * stranger.honest.sure(now) / max(own, 1e-3))
+        """How much less sure than a stranger's its delivering what is true is: 1.0 for strangers and better ones, some
+        hundreds for the worst."""
+        row = self._peers.get(peer)
+        return 1.0 if row is None else max(1.0, self._hope / max(row.delivers.sure(now) * row.honest.sure(now), 1e-3))
 
     def trusts(self, peer: PeerID, now: float) -> bool:
         """Whether it has delivered, and nothing speaks against it."""
-        return self.get(peer).successes > 0 and self.doubt(peer, now) <= 1.0
+        row = self._peers.get(peer)
+        return row is not None and row.successes > 0 and self.doubt(peer, now) <= 1.0
 
     def knows(self, peer: PeerID) -> bool:
         """Whether anything is known of a peer."""
@@ -160,7 +186,7 @@ class Reputation:
         """It answered a request, in ``latency`` seconds."""
         row = self._row(peer, now)
         row.answers.see(1.0, 0.0, now)
-        _measure(row, latency, None)
+        _measure(row, latency, None, now)
 
     def on_delivered(self, peer: PeerID, size: int, now: float, *, seconds: float | None = None) -> None:
         """It delivered ``size`` bytes that were verified, which took ``seconds`` if they were timed."""
@@ -173,13 +199,13 @@ class Reputation:
         row.answers.see(1.0, 0.0, now)
         row.delivers.see(1.0, 0.0, now)
         row.honest.see(min(1.0, size / REPUTATION_MIB), 0.0, now)
-        if seconds is not None and 0.0 < seconds < math.inf:
-            _measure(row, None, size / seconds)
+        if seconds is not None and 0.0 < seconds < math.inf and size >= REPUTATION_METER_BYTES:
+            _measure(row, None, size / seconds, now)
 
     def on_measured(self, peer: PeerID, now: float, latency: float | None, throughput: float | None) -> None:
         """How fast it was: seconds of a round trip, bytes a second; ``None`` where that was not measured."""
         if latency is not None or throughput is not None:
-            _measure(self._row(peer, now), latency, throughput)
+            _measure(self._row(peer, now), latency, throughput, now)
 
     def on_failed(self, peer: PeerID, now: float) -> None:
         """It could not be reached, was silent or broke off. The next time it is left alone for longer."""
@@ -214,8 +240,10 @@ class Reputation:
         return row
 
     def _forget(self, now: float) -> None:
-        """Make room for an eighth: whoever least is known of, and of whom least would be lost."""
+        """Make room for an eighth: liars beyond their share, then whoever least is known of."""
         order = sorted(self._peers, key=lambda peer: (self._peers[peer].worth(now), self._peers[peer].seen))
+        liars = [peer for peer in order if self._peers[peer].lies(now)]
+        order = list(dict.fromkeys(liars[: max(0, len(liars) - int(REPUTATION_LIARS * self._most))] + order))
         for peer in order[: max(1, self._most // 8)]:
             del self._peers[peer]
             self._forgotten += 1
@@ -227,8 +255,8 @@ class Reputation:
         rows = self._peers.values()
         return ReputationStatistics(
             len(self._peers),
-            sum(row.honest.mean(now) < 0.5 for row in rows),
-            sum(row.until > now for row in rows),
+            sum(row.lies(now) for row in rows),
+            sum(row.wait(now) > 0.0 for row in rows),
             self._forgotten,
         )
 
@@ -239,7 +267,7 @@ class Reputation:
         for peer, row in list(self._peers.items()):
             beliefs = [[one.good, one.bad, one.at] for one in (row.answers, row.delivers, row.honest)]
             counts = [row.verified, row.false_blocks, row.refusals, row.successes]
-            yield [str(peer), beliefs, row.latency, row.throughput, counts, row.seen]
+            yield [str(peer), beliefs, [row.latency, row.throughput, row.measured_at], counts, row.seen]
 
     def load(self, rows: Iterable[Any], now: float) -> int:
         """Take up what ``dump`` gave; how many peers. What cannot be read is skipped."""
@@ -248,30 +276,33 @@ class Reputation:
             if len(self._peers) >= self._most:
                 break
             try:
-                text, beliefs, latency, throughput, counts, seen = values
+                text, beliefs, (latency, throughput, measured_at), counts, seen = values
                 row, peer = Peer(), PeerID.parse(text)
                 for belief, (good, bad, at) in zip((row.answers, row.delivers, row.honest), beliefs, strict=True):
                     belief.good = _bounded(good, REPUTATION_MAX_GOOD)
                     belief.bad = _bounded(bad, REPUTATION_MAX_BAD)
                     belief.at = min(_bounded(at, math.inf), now)
-                _measure(row, latency, throughput)
+                _measure(row, _maybe(latency), _maybe(throughput), now)
+                row.measured_at = min(_bounded(measured_at, math.inf), now)
                 row.verified, row.false_blocks, row.refusals, row.successes = (
                     int(_bounded(n, 2.0**62)) for n in counts
                 )
                 row.seen = min(_bounded(seen, math.inf), now)
-            except (InvalidAddress, InvalidCID, TypeError, ValueError, AttributeError):
+            except (InvalidAddress, InvalidCID, TypeError, ValueError, OverflowError, AttributeError):
                 continue
             self._peers[peer] = row
             count += 1
         return count
 
 
-def _measure(row: Peer, latency: float | None, throughput: float | None) -> None:
+def _measure(row: Peer, latency: float | None, throughput: float | None, now: float) -> None:
     if latency is not None and 0.0 <= latency < math.inf:
         row.latency = latency if row.latency is None else row.latency + _GAIN * (latency - row.latency)
+        row.measured_at = now
     if throughput is not None and 0.0 < throughput < math.inf:
-        old = row.throughput
-        row.throughput = throughput if old is None else old + _GAIN * (throughput - old)
+        old, new = row.throughput, max(throughput, _LEAST_THROUGHPUT)
+        row.throughput = new if old is None else old + _GAIN * (new - old)
+        row.measured_at = now
 
 
 def _bounded(value: Any, most: float) -> float:
@@ -279,3 +310,7 @@ def _bounded(value: Any, most: float) -> float:
     if not 0.0 <= number < math.inf:
         raise ValueError(f"{value} is no count")
     return min(number, most)
+
+
+def _maybe(value: Any) -> float | None:
+    return None if value is None else float(value)
