@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.config import (
     KAD_ANSWER_ADDRESSES,
     KAD_ANSWER_PROVIDERS,
+    KAD_ASK_SECONDS,
     KAD_K,
     KAD_KEY_BYTES,
     KAD_LOOKUP_ASKS,
@@ -37,6 +39,9 @@ from ipfs_kit_py.routing.validators import Validators
 from ipfs_kit_py.routing.value_store import ValueStore
 from test.net.dhts import Member, Server, asked, ips, routing, wall
 from test.net.swarms import Stranger, play, settle
+
+if TYPE_CHECKING:
+    from ipfs_kit_py.core.interfaces import Stream
 
 KEY = CID.of(b"content").multihash
 FIND = MessageType.FIND_NODE
@@ -337,6 +342,71 @@ def test_answers_that_are_none_end_no_search(answer: object) -> None:
             honest[0] = False
             with trio.fail_after(60.0):
                 assert [found.peer for found in await one.providers(KEY)] == [two.peer_id]
+            nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+def test_a_flood_told_to_ourselves_does_not_hide_the_provider() -> None:
+    """Whoever has many names tells us itself that all of them provide what we look for."""
+
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two, three = (Member(network, ip) for ip in ips(3))
+        async with routing(one, two, three):
+            await one.join(two)
+            await three.join(two)
+            store = one.dht._providers[one.side.side]
+            for number in range(KAD_PROVIDERS_PER_KEY):
+                told = info(number)
+                store.add(KEY, told.peer, told.addresses, trio.current_time())
+            two.dht._providers[two.side.side].add(KEY, three.peer_id, [three.address], trio.current_time())
+            assert three.peer_id in {row.peer for row in await one.providers(KEY, count=20)}
+
+    play(scenario)
+
+
+def test_who_never_answers_leaves_the_table() -> None:
+    """A tar pit: it takes connections and streams, and says nothing."""
+
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2))
+        silent = [False]
+        pit = Server(network, "10.3.0.1", lambda request: None if silent[0] else Message(request.type, request.key))
+        async with routing(one, two), trio.open_nursery() as nursery:
+            await one.join(two)
+            await pit.join(one, nursery)
+            await two.dht.provide([KEY])
+            silent[0] = True
+            with trio.fail_after(KAD_ASK_SECONDS):
+                assert [found.peer for found in await one.providers(KEY)] == [two.peer_id]
+            with trio.fail_after(2 * KAD_ASK_SECONDS):
+                await settle(lambda: pit.peer_id not in one.table)
+            nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+async def never_reading(stream: Stream) -> None:
+    while True:
+        await stream.write_message(encode(Message(FIND, KEY)))
+
+
+def test_answers_that_nobody_reads_end_their_stream() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        member, stranger = Member(network, "10.0.0.1"), Stranger(network, "10.0.0.2")
+        async with routing(member), trio.open_nursery() as nursery:
+            for number in range(200):
+                told = info(number + 5000, f"10.{number}.0.1", addresses=KAD_TABLE_ADDRESSES)
+                member.side.table.on_seen(told.peer, told.addresses, trio.current_time())
+            connection = await stranger.connect(member.address, nursery)
+            stream = await connection.open_stream([KAD_LAN])
+
+            with pytest.raises(StreamClosed), trio.fail_after(300.0):
+                await never_reading(stream)
+            assert not member.side.server._paces[stranger.peer_id].streams
             nursery.cancel_scope.cancel()
 
     play(scenario)

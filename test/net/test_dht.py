@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
 from ipfs_kit_py.core.cid import CID
-from ipfs_kit_py.core.config import KAD_IDLE_STREAMS, KAD_PROVIDE_SECONDS, KAD_STREAM_IDLE_SECONDS
+from ipfs_kit_py.core.config import (
+    KAD_IDLE_STREAMS,
+    KAD_PROVIDE_SECONDS,
+    KAD_REQUESTS_PER_PEER,
+    KAD_RETRY_SECONDS,
+    KAD_STREAM_IDLE_SECONDS,
+)
 from ipfs_kit_py.core.errors import InvalidRecord, NotFound, NotRunning, PeerUnreachable, StreamClosed
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
@@ -18,6 +25,9 @@ from ipfs_kit_py.routing.dht import Dht
 from ipfs_kit_py.routing.kad_wire import KAD, KAD_LAN, Message, MessageType, PeerInfo
 from test.net.dhts import Member, Server, asked, ips, routing, wall
 from test.net.swarms import Stranger, in_memory, play, running, settle
+
+if TYPE_CHECKING:
+    from ipfs_kit_py.core.interfaces import Stream
 
 KEY = CID.of(b"content").multihash
 
@@ -178,6 +188,111 @@ def test_a_request_that_is_given_up_leaves_no_answer_for_the_next() -> None:
             found = await member.side.request(server.info, Message(MessageType.FIND_NODE, b"second"))
             assert found.key == b"second"
             nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+def test_a_server_becomes_a_client_and_serves_again() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2, "11.0"))
+        async with routing(one, two):
+            await one.join(two)
+            two.dht.set_mode("client")
+            assert two.dht.mode == "client"
+            await settle(lambda: two.peer_id not in one.table)
+            two.dht.set_mode("server")
+            await settle(lambda: two.peer_id in one.table)
+            with pytest.raises(ValueError, match="auto"):
+                two.dht.set_mode("auto")
+
+    play(scenario)
+
+
+def test_one_peer_gets_few_requests_at_once() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        member, under_way, most = Member(network, "10.0.0.1"), [0], [0]
+        server = Server(network, "10.0.0.2", lambda request: Message(request.type, request.key))
+        serve = server.stranger.handlers[KAD_LAN]
+
+        async def counted(stream: Stream) -> None:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+            await trio.sleep(0.5)
+            under_way[0] -= 1
+            await serve(stream)
+
+        async with routing(member), trio.open_nursery() as nursery:
+            await server.join(member, nursery)
+            member.side.rpc.close()
+            server.stranger.handlers[KAD_LAN] = counted
+            async with trio.open_nursery() as asking:
+                for number in range(20):
+                    message = Message(MessageType.FIND_NODE, b"%d" % number)
+                    asking.start_soon(member.side.request, server.info, message)
+            assert 1 < most[0] <= KAD_REQUESTS_PER_PEER
+            assert len([request for request in server.heard if len(request.key) < 3]) == 20
+            assert not member.side.rpc._turns
+            nursery.cancel_scope.cancel()
+
+    play(scenario)
+
+
+def test_a_record_is_told_on_a_stream_that_nobody_has_closed() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2))
+        async with routing(one, two):
+            await one.join(two)
+            await one.side.request(PeerInfo(two.peer_id), Message(MessageType.FIND_NODE, KEY))
+            await trio.sleep(KAD_STREAM_IDLE_SECONDS + 5)  # two has closed it
+            assert await one.side.add_providers_to([PeerInfo(two.peer_id)], [KEY]) == 1
+            await settle(lambda: len(two.dht._providers[two.side.side]) == 1)
+
+    play(scenario)
+
+
+def test_who_is_in_no_table_is_met_again() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2))
+        async with routing(one, two):
+            await one.join(two)
+            await trio.sleep(10.0)
+            one.side.table.remove(two.peer_id)
+            await trio.sleep(5.0)
+            assert two.peer_id not in one.table
+            await trio.sleep(2 * KAD_RETRY_SECONDS)
+            assert two.peer_id in one.table
+
+    play(scenario)
+
+
+def test_the_closest_are_those_of_the_dht_that_answers() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two = (Member(network, ip) for ip in ips(2))
+        async with routing(one, two):
+            await one.join(two)
+            gone = PeerInfo(PrivateKey.generate().peer_id(), ("/ip4/11.9.9.9/tcp/1",))
+            one.dht.sides[0].table.on_seen(gone.peer, gone.addresses, trio.current_time())
+            assert [info.peer for info in await one.dht.closest_peers(KEY)] == [two.peer_id]
+            assert (await one.dht.find_peer(one.peer_id)).addresses == (one.address,)
+
+    play(scenario)
+
+
+def test_many_keys_are_told_of_by_one_call() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        one, two, three = (Member(network, ip) for ip in ips(3))
+        keys = [CID.of(b"%d" % number).multihash for number in range(50)]
+        async with routing(one, two, three):
+            await joined([one, two, three])
+            await one.dht.provide(keys)
+            for key in keys[::10]:
+                assert [found.peer for found in await three.providers(key)] == [one.peer_id]
 
     play(scenario)
 
@@ -352,7 +467,7 @@ def test_provider_records_end() -> None:
 def test_two_hundred_nodes_in_one_process() -> None:
     async def scenario() -> None:
         network, rng = MemoryNetwork(), random.Random(2)
-        members = [Member(network, ip, high_water=30) for ip in ips(200)]
+        members = [Member(network, ip, high_water=70) for ip in ips(200)]
         async with routing(*members):
             await joined(members, rng)
             for number in range(10):
