@@ -10,7 +10,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from ipfs_kit_py.bitswap.peers import Peer
-from ipfs_kit_py.core.config import MAX_CHOSEN_PEERS, MAX_PROVEN_PEERS, SESSION_PROVEN_PEERS, SESSION_RANDOM_PEERS
+from ipfs_kit_py.core.config import (
+    LORE_SECONDS,
+    MAX_CHOSEN_PEERS,
+    MAX_PROVEN_PEERS,
+    SESSION_PROVEN_PEERS,
+    SESSION_RANDOM_PEERS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -70,8 +76,21 @@ class Neighbours:
         self._local.discard(peer)
         gone = self._peers.pop(peer, None)
         if gone is not None and self._lore is not None:
+            if gone.untold:
+                self._lore.on_delivered(peer, gone.topic, gone.untold)
             self._lore.on_measured(peer, gone.latency, gone.throughput)
         return gone
+
+    def credit(self, peer: Peer, topic: bytes, size: int, now: float) -> None:
+        """A peer delivered. It is told of once in a while, with how fast it was, so that it costs nothing per block."""
+        peer.untold += size
+        peer.topic = topic
+        if self._lore is not None and now - peer.told_at >= LORE_SECONDS:
+            self._lore.on_delivered(peer.id, topic, peer.untold)
+            self._lore.on_measured(peer.id, peer.latency, peer.throughput)
+            peer.untold, peer.told_at = 0, now
+            if peer.doubt > 1.0:
+                peer.doubt = self._lore.doubt(peer.id)
 
     def choose(self, peer: PeerID) -> None:
         """The caller wants this peer to be asked whenever it is connected."""
@@ -92,9 +111,9 @@ class Neighbours:
         """Whether there is a reason to ask this peer before others."""
         return peer.id in self._chosen or peer.id in self._proven or peer.id in self._local
 
-    def candidates(self, session: Iterable[PeerID], others: list[PeerID], multihash: bytes = b"") -> list[Peer]:
+    def candidates(self, session: Iterable[PeerID], others: list[PeerID], topic: bytes = b"") -> list[Peer]:
         """Who hears of a want of a session with these peers. ``others`` are its own besides those, filled up here: of
-        them half are such as speak for themselves (``PeerLore.prefer``), the rest by chance."""
+        them half are such as speak for themselves (``PeerLore.prefer``), the rest by chance. ``topic`` is its own."""
         asked: dict[PeerID, None] = dict.fromkeys(session)
         asked.update(dict.fromkeys(peer for peer in self._chosen if peer in self._peers))
         asked.update(dict.fromkeys(self._local))
@@ -110,7 +129,7 @@ class Neighbours:
         if missing > 0 and len(asked) < len(self._peers):
             rest = [peer for peer in self._peers if peer not in asked and peer not in others]
             if self._lore is not None:
-                best = self._lore.prefer(rest, multihash, missing // 2)
+                best = self._lore.prefer(rest, topic, missing // 2)
                 others += best
                 missing -= len(best)
                 rest = [peer for peer in rest if peer not in best]

@@ -86,6 +86,7 @@ class Wants:
         if session is None:
             raise NotRunning("the session is closed")
         for cid in cids:
+            session.topic = session.topic or cid.multihash
             want = self._wants.get(cid)
             if want is None:
                 self._next_want += 1
@@ -217,7 +218,7 @@ class Wants:
     def on_blocks(self, peer: PeerID | None, blocks: Iterable[tuple[bytes, int, float]], now: float) -> None:
         """Verified blocks: multihash, bytes, and when they came; ``peer`` is ``None`` if they are from elsewhere."""
         sender = self._neighbours.get(peer) if peer is not None else None
-        total, last = 0, b""
+        total, topic = 0, b""
         for multihash, size, at in blocks:
             cids = self._by_hash.pop(multihash, None)
             if cids is None:
@@ -226,7 +227,8 @@ class Wants:
             if peer is not None:
                 self._blocks += 1
                 self._placing.received += size
-                total, last = total + size, multihash
+                total += size
+                topic = topic or self._wants[cids[0]].sessions[0].topic
             if sender is not None:
                 self._heard(sender, at)
                 sender.received(cids[0], size, at)
@@ -236,7 +238,10 @@ class Wants:
             for cid in cids:
                 self._settle(self._wants.pop(cid), sender, size)
         if peer is not None and total and self._lore is not None:
-            self._lore.on_delivered(peer, last, total)
+            if sender is None:
+                self._lore.on_delivered(peer, topic, total)
+            else:
+                self._neighbours.credit(sender, topic, total, now)
         self._placing.assign(now)
 
     def on_unwanted(self, peer: PeerID, multihash: bytes, now: float) -> None:

@@ -248,7 +248,7 @@ class ContentRouter(Protocol):
 class PeerLore(Protocol):
     """What is known of peers from all dealings with them, those of earlier runs too. On the loop; nothing here waits.
 
-    An exchange tells of batches, not of blocks, and asks when a peer connects or a search begins.
+    An exchange tells of batches, once a second, not of blocks, and asks when a peer connects or a search begins.
     """
 
     def measured(self, peer: PeerID) -> tuple[float | None, float | None]:
@@ -261,16 +261,16 @@ class PeerLore(Protocol):
         ...
 
     def prefer(self, peers: Sequence[PeerID], multihash: bytes, count: int) -> list[PeerID]:
-        """Up to ``count`` of these that there is a reason to ask for a content: they had related ones, or are known to
-        deliver fast. Strangers are not among them."""
+        """Up to ``count`` of these that there is a reason to ask in a session that began with ``multihash``: they had
+        related content, or are known to deliver fast. Strangers are not among them."""
         ...
 
     def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
-        """A batch of ``size`` verified bytes came, one of its blocks is ``multihash``."""
+        """A batch of ``size`` verified bytes came, for a session that began with ``multihash``."""
         ...
 
     def on_measured(self, peer: PeerID, latency: float | None, throughput: float | None) -> None:
-        """A peer leaves, and this is how it was."""
+        """This is how a peer is, or was as it left."""
         ...
 
     def on_silent(self, peer: PeerID) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ipfs_kit_py.core.config import CHOICE_SIZE
+from ipfs_kit_py.core.config import CHOICE_SIZE, PREFER_PEERS, REPUTATION_MEASURED_SECONDS
 from ipfs_kit_py.core.errors import InvalidAddress
 from ipfs_kit_py.net import addresses
 from ipfs_kit_py.net.addresses import Scope
@@ -114,9 +114,10 @@ class Providers:
     # --- what the exchange asks and tells (``core.interfaces.PeerLore``) ----------------------------------------------
 
     def measured(self, peer: PeerID) -> tuple[float | None, float | None]:
-        """Latency and throughput as measured before."""
+        """Latency and throughput as measured before, unless that was long ago."""
         row = self.reputation.get(peer)
-        return row.latency, row.throughput
+        fresh = self._clock() - row.measured_at < REPUTATION_MEASURED_SECONDS
+        return (row.latency, row.throughput) if fresh else (None, None)
 
     def doubt(self, peer: PeerID) -> float:
         """How much less sure than a stranger it delivers what is true."""
@@ -125,10 +126,20 @@ class Providers:
     def prefer(self, peers: Sequence[PeerID], multihash: bytes, count: int) -> list[PeerID]:
         """Those that had related content, then those known to be good, the fastest first."""
         now = self._clock()
-        trusted = (peer for peer in peers if self.reputation.trusts(peer, now))
+        holders = self.affinity.holders(multihash, now)
+        here = set(peers) if holders else set()
+        looked = dict.fromkeys(peer for peer in holders if peer in here)
+        looked.update(dict.fromkeys(self._few(peers)))
+        trusted = (peer for peer in looked if self.reputation.trusts(peer, now))
         fit = [(self.affinity.of(peer, multihash, now), peer) for peer in trusted]
         fit.sort(key=lambda row: (-row[0], -(self.reputation.get(row[1]).throughput or 0.0)))
         return [peer for _near, peer in fit[: max(0, count)]]
+
+    def _few(self, peers: Sequence[PeerID]) -> Sequence[PeerID]:
+        if len(peers) <= PREFER_PEERS:
+            return peers
+        begin = int(self._rng.random() * len(peers))
+        return [*peers[begin : begin + PREFER_PEERS], *peers[: max(0, begin + PREFER_PEERS - len(peers))]]
 
     def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
         """Verified bytes came."""

@@ -198,7 +198,7 @@ class Reputation:
         row.failures, row.until = 0, 0.0
         row.answers.see(1.0, 0.0, now)
         row.delivers.see(1.0, 0.0, now)
-        row.honest.see(min(1.0, size / REPUTATION_MIB), 0.0, now)
+        row.honest.see(size / REPUTATION_MIB, 0.0, now)
         if seconds is not None and 0.0 < seconds < math.inf and size >= REPUTATION_METER_BYTES:
             _measure(row, None, size / seconds, now)
 
@@ -242,7 +242,7 @@ class Reputation:
     def _forget(self, now: float) -> None:
         """Make room for an eighth: liars beyond their share, then whoever least is known of."""
         order = sorted(self._peers, key=lambda peer: (self._peers[peer].worth(now), self._peers[peer].seen))
-        liars = [peer for peer in order if self._peers[peer].lies(now)]
+        liars = [peer for peer in order if self._peers[peer].honest.bad > 1.0 and self._peers[peer].lies(now)]
         order = list(dict.fromkeys(liars[: max(0, len(liars) - int(REPUTATION_LIARS * self._most))] + order))
         for peer in order[: max(1, self._most // 8)]:
             del self._peers[peer]
