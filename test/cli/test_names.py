@@ -90,6 +90,12 @@ def test_routing_over_two_daemons(tmp_path):
         assert one.line("name", "resolve", mine) == f"/ipfs/{cid}"
         assert one.run("cat", f"/ipns/{mine}") == b"provided"
         assert one.line("routing", "findprovs", CID) == ""
+        three = Shell(tmp_path)  # a node for each command's length, which knows one peer
+        named = three.line("--peer", address, "name", "publish", "-Q", cid)
+        assert three.line("--peer", address, "name", "resolve") == f"/ipfs/{cid}"
+        assert one.run("cat", f"/ipns/{named}") == b"provided"
+        assert three.line("--peer", address, "routing", "findprovs", "-n", "1", cid) == me
+        assert three.run("--peer", address, "cat", f"/ipns/{mine}") == b"provided"
     finally:
         ends = [daemon.stop() for daemon in daemons]
     assert ends == [(0, "")] * 2

@@ -62,7 +62,7 @@ def key_import(
 
 
 @key.command("rm")
-def key_rm(context: typer.Context, called: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+def key_rm(context: typer.Context, called: Annotated[list[str], typer.Argument(metavar="NAME")]) -> None:
     """Forget keys for ever."""
     perform(context, Request("key/rm", tuple(called)))
 

@@ -40,7 +40,7 @@ def swarm_addrs(context: typer.Context) -> None:
 @routing.command("findprovs")
 def routing_findprovs(
     context: typer.Context,
-    cids: Annotated[list[str], typer.Argument(metavar="CID...")],
+    cids: Annotated[list[str], typer.Argument(metavar="CID")],
     count: Annotated[int, typer.Option("--num-providers", "-n", min=1, help="How many to find of each.")] = 20,
     addresses: Annotated[bool, typer.Option("--verbose", "-v", help="Show their addresses too.")] = False,
 ) -> None:
@@ -52,7 +52,7 @@ def routing_findprovs(
 @routing.command("provide")
 def routing_provide(
     context: typer.Context,
-    cids: Annotated[list[str], typer.Argument(metavar="CID...")],
+    cids: Annotated[list[str], typer.Argument(metavar="CID")],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="All blocks of the DAGs.")] = False,
 ) -> None:
     """Tell the network that this node has blocks."""
@@ -60,14 +60,14 @@ def routing_provide(
 
 
 @routing.command("findpeer")
-def routing_findpeer(context: typer.Context, peers: Annotated[list[str], typer.Argument(metavar="PEER...")]) -> None:
+def routing_findpeer(context: typer.Context, peers: Annotated[list[str], typer.Argument(metavar="PEER")]) -> None:
     """Find the addresses of peers by their ids."""
     perform(context, Request("routing/findpeer", tuple(peers)))
 
 
 @routing.command("get")
 def routing_get(
-    context: typer.Context, keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="/ipns/NAME or /pk/PEER.")]
+    context: typer.Context, keys: Annotated[list[str], typer.Argument(metavar="KEY", help="/ipns/NAME or /pk/PEER.")]
 ) -> None:
     """Print the bytes of the best value that the network has for a key."""
     perform(context, Request("routing/get", tuple(keys)))

@@ -9,6 +9,8 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.core.cid import PeerID
 from ipfs_kit_py.core.errors import InvalidAddress, InvalidRecord, NotFound, NotRunning
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.cid import CID
     from ipfs_kit_py.core.interfaces import Provider
     from ipfs_kit_py.routing.kad_wire import PeerInfo
+
+_LOOK_SECONDS = 0.02  # between looks at the tables of a DHT that is being joined
 
 
 class Routing(Protocol):
@@ -68,6 +72,14 @@ class RoutingVerbs(Services):
     def set_routing(self, routing: Routing | None) -> None:
         """Ask and tell with this."""
         self._routing = routing
+
+    async def wait_joined(self, seconds: float) -> bool:
+        """Wait until a peer of the DHT is known, ``seconds`` at most; whether one is. At once where there is no DHT."""
+        dht = self._dht
+        with trio.move_on_after(seconds):
+            while dht is not None and not any(side.table for side in dht.sides):  # noqa: ASYNC110 - tables tell nobody
+                await trio.sleep(_LOOK_SECONDS)
+        return dht is not None and any(side.table for side in dht.sides)
 
     async def find_providers(self, cid: CID, count: int = 20) -> AsyncGenerator[Provider, None]:
         """Peers that have content, as they are found, at most ``count``. Leaving the iterator ends the search."""
