@@ -12,6 +12,8 @@ import trio
 
 from ipfs_kit_py import NodeConfig, open_node
 from ipfs_kit_py.core.errors import ConfigError, NotRunning
+from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.routing.dnslink import DnsLink
 from test.net.swarms import settle
 
 if TYPE_CHECKING:
@@ -121,5 +123,39 @@ def test_what_the_dht_keeps_outlives_a_restart(tmp_path: Path) -> None:
             async with open_node(kept) as node:
                 assert other.peer_id in node._dht.sides[1].table  # type: ignore[union-attr]
                 assert await providers(node, root) == [other.peer_id]
+
+    trio.run(scenario)
+
+
+def test_settings_of_a_repo_have_the_types_of_their_fields(tmp_path: Path) -> None:
+    repo = Repo(tmp_path)
+    repo.ensure()
+    for name, value in (("provide", "none"), ("dht_mode", "server"), ("mdns", False), ("bootstrap", ["well-known"])):
+        repo.set(name, value)
+        with pytest.raises(ConfigError, match=name):
+            repo.set(name, 5)
+    config = repo.config()
+    assert (config.provide, config.dht_mode, config.mdns, config.bootstrap) == (
+        "none",
+        "server",
+        False,
+        ("well-known",),
+    )
+    for name in ("storage_max", "replication", "prefetch", "grace"):
+        with pytest.raises(ConfigError, match=name):
+            repo.set(name, "much")
+
+
+def test_what_the_node_is_told_of_domain_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with open_node(NodeConfig(libp2p=False)) as node:
+            cid = await node.add_bytes(b"under a domain")
+
+            async def look_up(_self: DnsLink, name: str) -> str:
+                assert name == "example.org"
+                return f"/ipfs/{cid}"
+
+            monkeypatch.setattr(DnsLink, "__call__", look_up)
+            assert (await node.resolve("/ipns/example.org")).cid == cid
 
     trio.run(scenario)

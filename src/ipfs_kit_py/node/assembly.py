@@ -34,6 +34,7 @@ from ipfs_kit_py.node.node import Node
 from ipfs_kit_py.node.reputations import Reputations
 from ipfs_kit_py.node.routers import build_finding, build_searches
 from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.routing.dnslink import DnsLink
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
@@ -209,7 +210,9 @@ async def _wire(
     node.set_finding(finding)
     node.set_discovery(discovery)
     node.set_routing(None if dht is None or finding is None else finding.router)
-    node.set_naming(await build_naming(dht, store, node.keystore if config.repo is not None else None))
+    keystore = node.keystore if config.repo is not None else None
+    dnslink = None if config.offline else DnsLink()
+    node.set_naming(await build_naming(dht, store, keystore, dnslink=dnslink))
     return node
 
 
