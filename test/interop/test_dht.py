@@ -18,7 +18,9 @@ from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.routing.dht import Dht
 from ipfs_kit_py.routing.naming import Naming
+from test.interop.suite import in_thread
 from test.net.swarms import settle
+from test.peers.helia import Helia
 from test.peers.kubo import Kubo
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipfs_kit_py.core.interfaces import Provider
+    from test.peers.kubo022 import Kubo022
 
 pytestmark = pytest.mark.interop
 
@@ -149,7 +152,9 @@ def test_names_are_published_and_resolved_both_ways(kubos: list[Kubo]) -> None:
                 path = f"/ipfs/{CID.of(data)}"
                 await second.publish(key, path)
                 name = f"/ipns/{ipns.name_text(key.peer_id())}"
-                rows = await trio.to_thread.run_sync(lambda: kubos[2].lines("name/resolve", name, nocache=True))
+                rows = await trio.to_thread.run_sync(
+                    lambda name=name: kubos[2].lines("name/resolve", name, nocache=True)
+                )
                 assert rows[-1]["Path"] == path
                 assert await first.resolve(name) == path or data == b"two"  # the second time from its cache
             assert await Naming(one.dht, KeptInMemory(), time.time).resolve(name) == path
@@ -160,28 +165,54 @@ def test_names_are_published_and_resolved_both_ways(kubos: list[Kubo]) -> None:
     trio.run(scenario)
 
 
-def test_a_network_of_thirty_with_three_daemons(kubos: list[Kubo]) -> None:
+def test_a_network_of_thirty_by_four_implementations(kubos: list[Kubo], helia_dht: Helia, kubo022_dht: Kubo022) -> None:
+    """25 of ours, three Kubos, one of 2023, and js-libp2p: what one provides, each of the others finds."""
+
     async def scenario() -> None:
-        async with members(27) as ours:
-            for kubo in kubos[1:]:
-                await trio.to_thread.run_sync(kubo.connect, kubos[0].address)
-            rng = random.Random(5)
+        async with members(25) as ours:
+            rng, peers = random.Random(5), [*kubos, helia_dht, kubo022_dht]
             for number, member in enumerate(ours):
                 await member.join(kubos[number % 3].address)
                 if number:
                     await member.join(rng.choice(ours[:number]).address)
+            for kubo in kubos[1:]:
+                await in_thread(kubo.connect, kubos[0].address)
+            for other in (helia_dht, kubo022_dht):
+                first = rng.choice(ours)
+                await in_thread(other.connect, first.address)
+                await settle(lambda: PeerID.parse(other.peer_id) in first.dht.sides[1].table)  # noqa: B023
             cid = CID.of(b"at one of ours alone")
             await ours[-1].dht.provide([cid.multihash])
             for kubo in kubos:
-                rows = await trio.to_thread.run_sync(lambda kubo=kubo: kubo.lines("routing/findprovs", str(cid)))
-                assert [peer["ID"] for row in rows if row["Type"] == 4 for peer in row["Responses"]] == [
-                    str(ours[-1].peer_id)
-                ]
-            for kubo in kubos:
-                theirs = CID.parse(await trio.to_thread.run_sync(kubo.add_bytes, kubo.peer_id.encode()))
-                await trio.to_thread.run_sync(lambda kubo=kubo, cid=theirs: kubo.lines("routing/provide", str(cid)))
-                for member in rng.sample(ours, 5):
-                    [found] = await member.providers(theirs)
-                    assert str(found.peer) == kubo.peer_id
+                assert await in_thread(found_by_kubo, kubo, cid) == [str(ours[-1].peer_id)]
+            assert list(await in_thread(helia_dht.find_providers, str(cid))) == [str(ours[-1].peer_id)]
+            assert await in_thread(kubo022_dht.find_peer, str(ours[-1].peer_id))
+            for peer in peers:
+                theirs = await in_thread(provided_by, peer)
+                for member in rng.sample(ours, 4):
+                    assert str((await member.providers(theirs))[0].peer) == peer.peer_id
+                assert await in_thread(found_by_kubo, kubos[1], theirs) == [peer.peer_id]
 
     trio.run(scenario)
+
+
+def found_by_kubo(kubo: Kubo, cid: CID) -> list[str]:
+    rows = kubo.lines("routing/findprovs", str(cid))
+    return [peer["ID"] for row in rows if row["Type"] == 4 for peer in row["Responses"]]
+
+
+def provided_by(peer: Kubo | Helia | Kubo022) -> CID:
+    """What a peer alone has, and has told of."""
+    data = peer.peer_id.encode()
+    if isinstance(peer, Kubo):
+        cid = peer.add_bytes(data)
+        peer.lines("routing/provide", cid)
+        return CID.parse(cid)
+    path = peer.folder / "file"
+    path.write_bytes(data)
+    cid = peer.add(path)
+    if isinstance(peer, Helia):
+        peer.provide(cid)
+    else:
+        time.sleep(3.0)  # it tells by itself, and nothing says when it has
+    return CID.parse(cid)

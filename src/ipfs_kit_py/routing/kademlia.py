@@ -83,6 +83,7 @@ class Kademlia:
         self._lookups = trio.CapacityLimiter(KAD_LOOKUPS)
         self._news = trio.Event()
         self._meeting: set[PeerID] = set()
+        self._unmet: set[PeerID] = set()  # connected, and silent when they were met
         self._nursery: trio.Nursery | None = None
         self._seconds = Histogram()
         self._hops = self._asked = 0
@@ -102,7 +103,7 @@ class Kademlia:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self.set_server(self.is_server)
-                self._meet_connected()
+                self._meet_again()
                 task_status.started()
                 await self._keep_table(nursery)
         finally:
@@ -122,8 +123,11 @@ class Kademlia:
                 self.network.remove_handler(self.side.protocol)
         self.is_server = server
 
-    def _meet_connected(self) -> None:
-        for peer in self.network.connected():
+    def _meet_again(self) -> None:
+        """Who did not answer in a bad moment may do so now; where few are known, so may anybody who is connected."""
+        unmet, self._unmet = self._unmet, set()
+        connected = self.network.connected()
+        for peer in connected if len(self.table) < KAD_K else [peer for peer in unmet if peer in connected]:
             self._on_identified(peer)
 
     def _on_identified(self, peer: PeerID) -> None:
@@ -138,7 +142,8 @@ class Kademlia:
 
     async def _meet(self, peer: PeerID) -> None:
         try:
-            await self._check(peer)
+            if not await self._check(peer):
+                self._unmet.add(peer)
         finally:
             self._meeting.discard(peer)
 
@@ -159,10 +164,9 @@ class Kademlia:
                     self._news = trio.Event()
                     if trio.current_time() >= meet:
                         meet = trio.current_time() + KAD_RETRY_SECONDS
-                        if len(self.table) < KAD_K:
-                            self._meet_connected()  # one that did not answer in a bad moment may do so now
+                        self._meet_again()
 
-    async def _check(self, peer: PeerID) -> None:
+    async def _check(self, peer: PeerID) -> bool:
         """Ask a peer who is close to us: one that answers is there."""
         ok = False
         try:
@@ -173,6 +177,7 @@ class Kademlia:
             logger.debug("%s of the %s DHT does not answer: %s", peer, self.side.name, error)
         self.table.on_checked(peer, ok, trio.current_time())
         self._news.set()
+        return ok
 
     async def _refresh(self, refresh: Refresh) -> None:
         await self.closest(refresh.key)
