@@ -39,7 +39,6 @@ _ROWS = (  # name, format, factor, what
     ("identities", "{:,.0f}", 1, "identities that come and leave"),
     ("sent", "{:,.0f}", 1, "messages simulated"),
     ("cpu", "{:.0f} s", 1, "of one core for the simulation"),
-    ("megabytes", "{:.0f} MB", 1, "of memory"),
 )
 
 
