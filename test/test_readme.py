@@ -14,6 +14,7 @@ from test.remote.test_build import storacha_table
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CONFIGURATIONS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^ipfs-kit (?:--peer \S+ )?([a-z]+)", README, re.MULTILINE)
 
 
@@ -27,11 +28,11 @@ def test_each_example_prints_a_result(code):
 
 
 def test_there_are_examples_of_each_face():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 def test_the_tiers_of_the_configuration_can_be_made(tmp_path, monkeypatch):
-    [text] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    text = CONFIGURATIONS[1]
     (tmp_path / "config.toml").write_text(text)
     table = storacha_table()
     secrets = {"STORACHA_AGENT": table["agent"], "STORACHA_PROOF": table["proofs"][0], "PIN_TOKEN": "x"}
@@ -44,6 +45,13 @@ def test_the_tiers_of_the_configuration_can_be_made(tmp_path, monkeypatch):
         TierContext(rng=random.Random(), folder=tmp_path / "tiers"),
     )
     assert [tier.name for tier in tiers] == ["kubo", "gateway", "ipfs_cluster", "storacha", "filecoin"]
+
+
+def test_the_configuration_of_routing_is_one(tmp_path):
+    (tmp_path / "config.toml").write_text(CONFIGURATIONS[0])
+    config = Repo(tmp_path).config()
+    assert (len(config.bootstrap_addresses), config.role_policy.dht_mode) == (2, "server")
+    assert len(CONFIGURATIONS) == 2
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))

@@ -100,6 +100,21 @@ class NodeThread:
 
         ``NotRunning`` after ``close`` and from the loop itself; ``NodeDied`` where the node has ended.
         """
+        future = self.submit(function, *args, timeout=timeout)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+        except IPFSKitError as error:
+            if self._dead and not self._closed:
+                raise NodeDied(f"the node ended: {error}") from (self._cause or error)
+            raise
+
+    def submit(
+        self, function: Callable[..., Awaitable[T]], *args: Any, timeout: float | None = None
+    ) -> concurrent.futures.Future[T]:
+        """Begin an async function on the loop as ``call`` does, without waiting. Cancelling the future cancels it."""
         self._check()
 
         async def run() -> T:
@@ -113,16 +128,7 @@ class NodeThread:
                 raise TimedOut(f"no answer within {timeout:g} s; give a longer timeout, or check this node's peers")
             raise NodeDied("the node ended during the call") from self._cause
 
-        future = self._portal.start_task_soon(run)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-        except IPFSKitError as error:
-            if self._dead and not self._closed:
-                raise NodeDied(f"the node ended: {error}") from (self._cause or error)
-            raise
+        return self._portal.start_task_soon(run)
 
     def run_sync(self, function: Callable[..., T], *args: Any) -> T:
         """Run a plain function on the loop."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipfs_kit_py._peer_routing import PeerRouting
 from ipfs_kit_py._portal import NodeThread
 from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.config import NodeConfig
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class IPFSLibp2pPeer:
+class IPFSLibp2pPeer(PeerRouting):
     """A libp2p peer that exchanges content, started when constructed; a context manager, closed by ``close``.
 
     ``identity_path``: file of the private key, made where missing, ``~`` expanded; without it the identity lasts as
     long as the object. ``listen_addrs``: multiaddrs, default loopback TCP on a free port. ``bootstrap_peers`` are
-    dialled in the background. ``tiered_storage_manager``: a ``TieredCacheManager``, whose remote tiers are
-    then asked too, or another block store; it is closed after the peer. Without one blocks live in memory.
-    ``config`` gives everything else; arguments that are not at their defaults come before it. Raises ``ConfigError``
-    and ``InvalidAddress`` for what cannot be used.
+    dialled in the background. ``enable_mdns``: peers are looked for on the networks that it listens on, loopback aside.
+    ``tiered_storage_manager``: a ``TieredCacheManager``, whose remote tiers are then asked too, or another block store;
+    it is closed after the peer. Without one blocks live in memory. ``config`` gives everything else; arguments that are
+    not at their defaults come before it. Raises ``ConfigError`` and ``InvalidAddress`` for what cannot be used.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class IPFSLibp2pPeer:
                 logger.warning("%s is not available in this version; the peer runs without it", name)
         self.metadata = dict(metadata or {})
         self._config = _configured(config or NodeConfig(), role, identity_path, bootstrap_peers, listen_addrs)
+        if not enable_mdns:
+            self._config = replace(self._config, mdns=False)
         store = tiered_storage_manager
         if isinstance(store, TieredCacheManager):
             self._config = replace(self._config, tiers=self._config.tiers or store.config.tiers)
@@ -72,10 +75,6 @@ class IPFSLibp2pPeer:
     def get_protocols(self) -> list[str]:
         """The protocols that it answers."""
         return self._thread.run_sync(self._node.protocols)
-
-    def get_dht_mode(self) -> str:
-        """``"server"`` or ``"client"``, by role."""
-        return self._config.role_policy.dht_mode
 
     @property
     def role(self) -> str:
@@ -194,7 +193,9 @@ class IPFSLibp2pPeer:
     def get_stats(self) -> dict[str, Any]:
         """Counters of the store, the network and the exchange, and which of the switches are live."""
         stats = asdict(self._thread.call(self._node.statistics))
-        stats["live"] = {"relay": False, "hole_punching": False, "mdns": False}
+        layers = (stats["discovery"] or {"layers": ()})["layers"]
+        mdns = any(layer["name"] == "mdns" and layer["enabled"] for layer in layers)
+        stats["live"] = {"relay": False, "hole_punching": False, "mdns": mdns}
         return stats
 
     def close(self) -> None:

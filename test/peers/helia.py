@@ -14,13 +14,13 @@ SOURCE = Path(__file__).absolute().parent / "helia" / "peer.mjs"
 
 class Helia(JsonPeer):
     """One node. ``installed`` is the folder whose ``node_modules`` hold Helia: its script runs from there, since
-    Node.js looks for packages beside the file that imports them."""
+    Node.js looks for packages beside the file that imports them. ``dht``: it serves the DHT of its own networks."""
 
-    def __init__(self, node: Path, installed: Path, folder: Path) -> None:
+    def __init__(self, node: Path, installed: Path, folder: Path, *, dht: bool = False) -> None:
         script = installed / SOURCE.name
         if not script.exists() or not filecmp.cmp(SOURCE, script, shallow=False):
             shutil.copyfile(SOURCE, script)
-        super().__init__([node, "--max-old-space-size=4096", script], folder)
+        super().__init__([node, "--max-old-space-size=4096", script, *(["dht"] if dht else [])], folder)
 
     def connect(self, address: str) -> dict[str, str]:
         """Dial a multiaddr; who answered, and the security and muxer that were agreed on."""
@@ -61,3 +61,29 @@ class Helia(JsonPeer):
     def block_get(self, cid: str, path: Path) -> None:
         """Fetch one block into a file."""
         self.call("blockGet", cid, str(path))
+
+    # --- with the DHT -------------------------------------------------------------------------------------------------
+
+    def dht_size(self) -> int:
+        """The peers in its routing table."""
+        return int(self.call("dhtSize"))
+
+    def provide(self, cid: str) -> None:
+        """Tell the DHT that it has something."""
+        self.call("provide", cid)
+
+    def find_providers(self, cid: str) -> dict[str, list[str]]:
+        """Who provides something, with addresses."""
+        return dict(self.call("findProviders", cid))
+
+    def find_peer(self, peer_id: str) -> list[str]:
+        """Where a peer is."""
+        return list(self.call("findPeer", peer_id))
+
+    def publish(self, path: str) -> str:
+        """Publish a path under a new key; the peer id that names it."""
+        return str(self.call("publish", path))
+
+    def resolve(self, name: str) -> str:
+        """What a name, a peer id, leads to."""
+        return str(self.call("resolve", name))

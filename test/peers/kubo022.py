@@ -16,11 +16,12 @@ CHILD = Path(__file__).absolute().with_name("kubo022_child.py")
 
 
 class Kubo022(JsonPeer):
-    """One node of Kubo 0.22.0 with an RSA identity, on loopback TCP."""
+    """One node of Kubo 0.22.0 with an RSA identity, on loopback TCP. ``dht``: it serves the DHT and tells it what it
+    adds; else it has no routing at all."""
 
-    def __init__(self, library: Path, folder: Path) -> None:
+    def __init__(self, library: Path, folder: Path, *, dht: bool = False) -> None:
         self.repo = folder / "repo"
-        super().__init__([sys.executable, CHILD, library, self.repo], folder)
+        super().__init__([sys.executable, CHILD, library, self.repo, "dhtserver" if dht else "none"], folder)
 
     def add(self, path: Path) -> str:
         """Add a file or a folder; its CIDv0."""
@@ -33,6 +34,10 @@ class Kubo022(JsonPeer):
     def connect(self, address: str) -> None:
         """Dial a multiaddr with its peer id."""
         self.call("connect", address)
+
+    def find_peer(self, peer_id: str) -> list[str]:
+        """Where a peer is, as the DHT has it."""
+        return list(self.call("findPeer", peer_id))
 
     def pin(self, cid: str) -> None:
         """Fetch a whole DAG and keep it."""

@@ -1,4 +1,5 @@
-"""The child of ``kubo022.py``: ``python kubo022_child.py LIBRARY REPO`` runs one Kubo 0.22.0 node in this process."""
+"""The child of ``kubo022.py``: ``python kubo022_child.py LIBRARY REPO ROUTING`` runs one Kubo 0.22.0 node in this
+process."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "PinCID": (_INT, [_TEXT, _TEXT]),
     "ConnectToPeer": (_INT, [_TEXT, _TEXT]),
     "ListPeersIDs": (_TEXT, [_TEXT]),
+    "FindPeer": (_TEXT, [_TEXT, _TEXT, _INT]),
 }
 
 
@@ -34,7 +36,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _configure(repo: Path) -> None:
+def _configure(repo: Path, routing: str) -> None:
     path = repo / "config"
     config = json.loads(path.read_text())
     config["Bootstrap"] = []
@@ -43,7 +45,8 @@ def _configure(repo: Path) -> None:
         Swarm=[f"/ip4/127.0.0.1/tcp/{_free_port()}"], API=[], Gateway=[], Announce=[], NoAnnounce=[]
     )
     config["AutoNAT"] = {"ServiceMode": "disabled"}
-    config["Reprovider"] = {"Interval": "0"}
+    config["Routing"] = {"Type": routing}
+    config["Reprovider"] = {"Interval": "0" if routing == "none" else "22h"}
     config["Swarm"].update(
         DisableNatPortMap=True,
         EnableHolePunching=False,
@@ -56,11 +59,11 @@ def _configure(repo: Path) -> None:
 class _Library:
     """The calls that the child answers, each ending in an error where the library says so."""
 
-    def __init__(self, library: ctypes.CDLL, repo: Path) -> None:
+    def __init__(self, library: ctypes.CDLL, repo: Path, routing: str) -> None:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-        self._library = library
+        self._library, self._routing = library, routing
         self._repo = os.fsencode(repo)
 
     def _status(self, name: str, *args: str) -> None:
@@ -70,7 +73,7 @@ class _Library:
 
     def start(self) -> dict[str, Any]:
         self._status("CreateRepo")
-        _configure(Path(os.fsdecode(self._repo)))
+        _configure(Path(os.fsdecode(self._repo)), self._routing)
         self._status("RunNode")
         peer_id = self._library.GetNodeID(self._repo).decode()
         addresses = json.loads(self._library.GetNodeMultiAddrs(self._repo))
@@ -88,6 +91,9 @@ class _Library:
     def connect(self, address: str) -> None:
         self._status("ConnectToPeer", address)
 
+    def find_peer(self, peer_id: str) -> list[str]:
+        return list(json.loads(self._library.FindPeer(self._repo, os.fsencode(peer_id), 20) or b"[]") or [])
+
     def pin(self, cid: str) -> None:
         self._status("PinCID", cid)
 
@@ -98,16 +104,17 @@ class _Library:
         self._library.CleanupNode(self._repo)
 
 
-def _child(library_path: str, repo: Path) -> None:
+def _child(library_path: str, repo: Path, routing: str) -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)  # ours alone: Go code may print to descriptor 1
     os.dup2(2, 1)
     repo.mkdir(parents=True, exist_ok=True)
     os.chdir(repo)  # the library opens ./kubo.log as it is loaded
-    library = _Library(ctypes.CDLL(library_path), repo)
+    library = _Library(ctypes.CDLL(library_path), repo, routing)
     operations: dict[str, Callable[..., Any]] = {
         "add": library.add,
         "get": library.get,
         "connect": library.connect,
+        "findPeer": library.find_peer,
         "pin": library.pin,
         "peers": library.peers,
     }
@@ -124,4 +131,4 @@ def _child(library_path: str, repo: Path) -> None:
 
 
 if __name__ == "__main__":
-    _child(sys.argv[1], Path(sys.argv[2]))
+    _child(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

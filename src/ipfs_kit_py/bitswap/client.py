@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ipfs_kit_py.bitswap.finder import Finder, FindProvidersFunction
+from ipfs_kit_py.bitswap.finder import DialledFunction, Finder, FindProvidersFunction
 from ipfs_kit_py.bitswap.ingest import Arrived, Ingest, Unwanted
 from ipfs_kit_py.bitswap.sender import Sender, has_presences
 from ipfs_kit_py.bitswap.session import Wants
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from trio import TaskStatus
 
+    from ipfs_kit_py.bitswap.inquiries import Inquiry
     from ipfs_kit_py.core.cid import CID, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network
+    from ipfs_kit_py.core.interfaces import BlockStore, Network, PeerLore
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +85,14 @@ class Client:
         *,
         find_providers: FindProvidersFunction | None = None,
         on_stored: Callable[[PeerID, bytes, int], None] | None = None,
+        on_dialled: DialledFunction | None = None,
+        lore: PeerLore | None = None,
     ) -> None:
         self._network = network
         self._store = store
-        self._wants = Wants(rng)
+        self._wants = Wants(rng, lore)
         self._ingest = Ingest(store, self._wants.is_wanted, self._stored)
-        self._finder = Finder(network, find_providers, self._on_provider)
+        self._finder = Finder(network, find_providers, self._on_provider, on_dialled)
         self._on_stored = on_stored
         self._waiters: dict[CID, list[_Waiter]] = {}
         self._sessions: dict[int, set[_Waiter]] = {}
@@ -175,6 +178,21 @@ class Client:
     def expected_seconds(self, session: int, size: int) -> float:
         """How long ``size`` bytes would take a session, as its peers were measured."""
         return self._wants.expected_seconds(session, size)
+
+    def owed(self, peer: PeerID) -> int:
+        """Bytes that are asked of a peer and not here yet."""
+        return self._wants.owed(peer)
+
+    def inquire(self, multihash: bytes, listener: Callable[[], None]) -> Inquiry | None:
+        """Ask connected peers whether they have a block; ``listener`` hears of answers. ``None`` beyond the limit."""
+        inquiry = self._wants.inquiries.ask(multihash, listener, trio.current_time())
+        self._act()
+        return inquiry
+
+    def end_inquiry(self, inquiry: Inquiry, listener: Callable[[], None]) -> None:
+        """Nothing more of it is needed."""
+        self._wants.inquiries.end(inquiry, listener)
+        self._act()
 
     # --- what happens -------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,9 @@ from ipfs_kit_py.bitswap.server import Server
 from ipfs_kit_py.bitswap.wire import PROTOCOLS, decode
 from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.config import (
+    CONNECTED_LEAST_SECONDS,
+    CONNECTED_PATIENCE,
+    CONNECTED_SECONDS,
     LARGE_MESSAGE_BYTES,
     MAX_BITSWAP_STREAMS_PER_PEER,
     MAX_LARGE_MESSAGES_PER_PEER,
@@ -23,16 +26,16 @@ from ipfs_kit_py.core.errors import ProtocolViolation
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from trio import TaskStatus
 
-    from ipfs_kit_py.bitswap.client import FindProvidersFunction
+    from ipfs_kit_py.bitswap.finder import DialledFunction, FindProvidersFunction
     from ipfs_kit_py.bitswap.ledger import Account
     from ipfs_kit_py.bitswap.wire import Message
     from ipfs_kit_py.core.cid import CID, Block, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network, Stream
+    from ipfs_kit_py.core.interfaces import BlockStore, Network, PeerLore, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,11 @@ class BitswapStatistics:
 
 
 class Bitswap:
-    """The exchange of a node: ``run`` it, and use ``session`` to fetch. Serves what the store has."""
+    """The exchange of a node: ``run`` it, and use ``session`` to fetch. Serves what the store has.
+
+    ``find_providers`` searches for peers that have a block; ``on_dialled(peer, ok, seconds)`` hears what came of
+    connecting to those that it names.
+    """
 
     def __init__(
         self,
@@ -68,11 +75,16 @@ class Bitswap:
         rng: random.Random,
         *,
         find_providers: FindProvidersFunction | None = None,
+        on_dialled: DialledFunction | None = None,
         may_serve: Callable[[PeerID, CID], bool] | None = None,
+        lore: PeerLore | None = None,
     ) -> None:
         self._network = network
         self._store = store
-        self._client = Client(network, store, rng, find_providers=find_providers, on_stored=self._on_stored)
+        self._client = Client(
+            network, store, rng, find_providers=find_providers, on_stored=self._on_stored, on_dialled=on_dialled,
+            lore=lore,
+        )  # fmt: skip
         self._server = Server(network, store, may_serve)
         self._inbound: dict[PeerID, _Inbound] = {}
 
@@ -100,6 +112,43 @@ class Bitswap:
     def always_ask(self, peer: PeerID) -> None:
         """Ask this peer for everything that must be probed: the caller chose it."""
         self._client.always_ask(peer)
+
+    def owed(self, peer: PeerID) -> int:
+        """Bytes that are asked of a peer and not here yet."""
+        return self._client.owed(peer)
+
+    async def who_has(self, multihash: bytes, *, seconds: float = CONNECTED_SECONDS) -> AsyncGenerator[PeerID, None]:
+        """Connected peers that say within ``seconds`` that they have a block, as they answer. Asked are those that a
+        want would be told to; the block is not fetched. Once one has answered, whatever it is, the others have a few
+        times as long as it took him."""
+        woken = trio.Event()
+        begun = trio.current_time()
+        until = begun + seconds
+
+        def wake() -> None:
+            woken.set()
+
+        inquiry = self._client.inquire(multihash, wake)
+        if inquiry is None:
+            return
+        given = 0
+        try:
+            while True:
+                for peer in list(inquiry.have)[given:]:
+                    given += 1
+                    yield peer
+                if given < len(inquiry.have):
+                    continue
+                with trio.move_on_at(until) as patience:
+                    if inquiry.waiting:
+                        await woken.wait()
+                    took = trio.current_time() - begun
+                    until = min(until, begun + max(CONNECTED_LEAST_SECONDS, CONNECTED_PATIENCE * took))
+                woken = trio.Event()
+                if given == len(inquiry.have) and (patience.cancelled_caught or not inquiry.waiting):
+                    return
+        finally:
+            self._client.end_inquiry(inquiry, wake)
 
     async def announce_have(self, blocks: Sequence[Block]) -> None:
         """These blocks are in the store now: serve the peers, and our own fetches, that wait for them."""

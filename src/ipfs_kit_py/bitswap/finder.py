@@ -23,22 +23,26 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.interfaces import Network
 
 FindProvidersFunction: TypeAlias = Callable[[CID], AsyncIterator[tuple[PeerID, list[str]]]]
+DialledFunction: TypeAlias = Callable[[PeerID, bool, float], None]
 
 logger = logging.getLogger(__name__)
 
 
 class Finder:
-    """``found(cid, peer)`` hears of each provider once it is connected."""
+    """``found(cid, peer)`` hears of each provider once it is connected. ``dialled(peer, ok, seconds)`` of every attempt
+    to connect to one that was not before."""
 
     def __init__(
         self,
         network: Network,
         find_providers: FindProvidersFunction | None,
         found: Callable[[CID, PeerID], None],
+        dialled: DialledFunction | None = None,
     ) -> None:
         self._network = network
         self._find_providers = find_providers
         self._found = found
+        self._dialled = dialled
         self._searches = trio.CapacityLimiter(PROVIDER_SEARCHES)
 
     async def search(self, cid: CID) -> None:
@@ -73,13 +77,20 @@ class Finder:
 
     async def _dial(self, cid: CID, peer: PeerID, addresses: list[str], dials: trio.Semaphore) -> None:
         """A provider that cannot be reached stops nothing."""
+        there, begun = peer in self._network.connected(), trio.current_time()
         try:
             await self._network.connect(peer, [text for text in addresses if _leads_to(peer, text)])
+            self._tell(peer, there=there, ok=True, begun=begun)
             self._found(cid, peer)
         except IPFSKitError as error:
             logger.debug("provider %s of %s: %s", peer, cid, error)
+            self._tell(peer, there=there, ok=False, begun=begun)
         finally:
             dials.release()
+
+    def _tell(self, peer: PeerID, *, there: bool, ok: bool, begun: float) -> None:
+        if self._dialled is not None and not there:
+            self._dialled(peer, ok, trio.current_time() - begun)
 
 
 def _leads_to(peer: PeerID, text: str) -> bool:

@@ -65,6 +65,10 @@ class Peer:
         self.throughput: float | None = None
         self.window = FIRST_WINDOW
         self.silent = 0  # timeouts in a row
+        self.doubt = 1.0  # factor of what is expected of it, by what it did before
+        self.untold = 0  # bytes that it delivered since that was told, at the time `told_at`, with `topic`
+        self.told_at = float("-inf")
+        self.topic = b""
         self.last_heard = 0.0
         self._probed: tuple[CID, float] | None = None  # the want-have whose answer is timed
         self._metered_at: float | None = None
@@ -80,7 +84,7 @@ class Peer:
         """How long ``size`` bytes would take if they were asked for now."""
         latency = HOPED_LATENCY if self.latency is None else self.latency
         queue = (self.outstanding + size) / (self.throughput or HOPED_THROUGHPUT)
-        return (latency + queue) * (1 << min(self.silent, 10))
+        return (latency + queue) * self.doubt * (1 << min(self.silent, 10))
 
     def timeout(self) -> float:
         """Seconds of silence after which what was asked counts as not there; it doubles with each in a row."""
@@ -108,7 +112,7 @@ class Peer:
         self.release(cid)
         if self._probed is not None and self._probed[0] == cid:
             self._probed = None  # the answer is the block, after others
-        late_at = now + HEDGE_FACTOR * self.expected_seconds(size) + HEDGE_SECONDS
+        late_at = now + HEDGE_FACTOR * self.expected_seconds(size) / self.doubt + HEDGE_SECONDS  # no grace for doubt
         if not self.outstanding:
             self._metered_at = None  # a new busy time: the pause before it says nothing of the throughput
         alone = not self.outstanding

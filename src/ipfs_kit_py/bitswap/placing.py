@@ -139,7 +139,7 @@ class Placing:
         count = session.next_recruits(now)
         step = max(len(session.idle) // count, 1)
         wants = [item[-1] for item in session.idle[::step] if item[-1].state == QUEUED]
-        for peer in self._neighbours.candidates(session.peers, session.random):
+        for peer in self._neighbours.candidates(session.peers, session.random, session.topic):
             score = session.peers.get(peer.id)
             if (score is None or not score.trusted) and not peer.silent and peer.room(session.mean):
                 for want in wants:
@@ -208,7 +208,7 @@ class Placing:
         members = [peer for other in want.sessions for peer in other.peers]
         fresh = [
             peer
-            for peer in self._neighbours.candidates(members, session.random)
+            for peer in self._neighbours.candidates(members, session.random, session.topic)
             if peer.id not in want.lacking and not peer.wantlist.asked(want.cid)
         ]
         told = len(want.told)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ipfs_kit_py.bitswap.inquiries import Inquiries
 from ipfs_kit_py.bitswap.neighbours import Chance, Neighbours
 from ipfs_kit_py.bitswap.placing import Placing
 from ipfs_kit_py.bitswap.wants import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.bitswap.peers import Peer
     from ipfs_kit_py.bitswap.wire import Entry
     from ipfs_kit_py.core.cid import CID, PeerID
+    from ipfs_kit_py.core.interfaces import PeerLore
 
 LONELY_SEARCH_SECONDS = 1.0  # between two searches by one session where nobody is left who might have the second
 FALSE_BLOCK = 1.0  # standing; a block that was never asked for is a false one
@@ -48,14 +50,16 @@ REPEATED_BLOCK = 0.1  # standing; a block that its peer sent before
 class Wants:
     """All wants of a node. Feed it what happens, then ask for actions until there are none."""
 
-    def __init__(self, rng: Chance) -> None:
-        self._neighbours = Neighbours(rng)
+    def __init__(self, rng: Chance, lore: PeerLore | None = None) -> None:
+        self._lore = lore
+        self._neighbours = Neighbours(rng, lore)
         self._placing = Placing(self._neighbours)
         self._sessions = self._placing.sessions
         self._wants: dict[CID, Want] = {}
         self._by_hash: dict[bytes, list[CID]] = {}
         self._actions: deque[FindProviders | Penalise] = deque()
         self._late = LateAnswers()
+        self.inquiries = Inquiries(self._neighbours, self._placing, self._late, self._wants, self._by_hash)
         self._next_session = self._next_want = 0
         self._blocks = self._duplicates = self._timeouts = self._searches = 0
 
@@ -82,11 +86,13 @@ class Wants:
         if session is None:
             raise NotRunning("the session is closed")
         for cid in cids:
+            session.topic = session.topic or cid.multihash
             want = self._wants.get(cid)
             if want is None:
                 self._next_want += 1
                 want = self._wants[cid] = Want(cid, self._next_want, size, priority)
                 self._by_hash.setdefault(cid.multihash, []).append(cid)
+                self.inquiries.on_wanted(cid)
             if cid not in session.wants:
                 want.sessions.append(session)
                 session.wants[cid] = want
@@ -120,6 +126,11 @@ class Wants:
 
     # --- events: peers ------------------------------------------------------------------------------------------------
 
+    def owed(self, peer: PeerID) -> int:
+        """Bytes that are asked of a peer and not here yet."""
+        found = self._neighbours.get(peer)
+        return 0 if found is None else found.outstanding
+
     def on_peer_connected(
         self, peer: PeerID, now: float, *, has_presences: bool = True, local: bool = False, rtt: float | None = None
     ) -> None:
@@ -135,6 +146,7 @@ class Wants:
     def on_peer_disconnected(self, peer: PeerID, now: float) -> None:
         """A peer has gone, or turned out not to speak bitswap: others are asked. Wants outlive it."""
         gone = self._neighbours.disconnect(peer)
+        self.inquiries.on_gone(peer)
         self._placing.busy.pop(peer, None)
         self._placing.dirty.pop(peer, None)
         if gone is not None:
@@ -190,11 +202,13 @@ class Wants:
             return
         self._heard(found, now)
         for cid in haves:
+            self.inquiries.on_presence(found, cid, has=True, now=now)
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
                 found.answered(cid, now)
                 self._placing.promised(want, found, now)
         for cid in dont_haves:
+            self.inquiries.on_presence(found, cid, has=False, now=now)
             want = self._wants.get(cid)
             if want is not None and peer in want.told:
                 found.answered(cid, now)
@@ -204,6 +218,7 @@ class Wants:
     def on_blocks(self, peer: PeerID | None, blocks: Iterable[tuple[bytes, int, float]], now: float) -> None:
         """Verified blocks: multihash, bytes, and when they came; ``peer`` is ``None`` if they are from elsewhere."""
         sender = self._neighbours.get(peer) if peer is not None else None
+        total, topic = 0, b""
         for multihash, size, at in blocks:
             cids = self._by_hash.pop(multihash, None)
             if cids is None:
@@ -212,6 +227,8 @@ class Wants:
             if peer is not None:
                 self._blocks += 1
                 self._placing.received += size
+                total += size
+                topic = topic or self._wants[cids[0]].sessions[0].topic
             if sender is not None:
                 self._heard(sender, at)
                 sender.received(cids[0], size, at)
@@ -220,6 +237,11 @@ class Wants:
                     sender.delivered(other)
             for cid in cids:
                 self._settle(self._wants.pop(cid), sender, size)
+        if peer is not None and total and self._lore is not None:
+            if sender is None:
+                self._lore.on_delivered(peer, topic, total)
+            else:
+                self._neighbours.credit(sender, topic, total, now)
         self._placing.assign(now)
 
     def on_unwanted(self, peer: PeerID, multihash: bytes, now: float) -> None:
@@ -228,6 +250,8 @@ class Wants:
         found = self._neighbours.get(peer)
         if found is not None:
             self._heard(found, now)
+        if self.inquiries.on_block(peer, multihash):
+            return
         self._duplicates += 1
         if found is None or self._late.forgive(multihash, peer) or self._asked_for(multihash, peer):
             return
@@ -235,6 +259,9 @@ class Wants:
             self._actions.append(Penalise(peer, REPEATED_BLOCK, "sent a block again"))
         else:
             self._actions.append(Penalise(peer, FALSE_BLOCK, "sent a block that was not asked for"))
+            if self._lore is not None:
+                self._lore.on_lie(peer)
+                found.doubt = self._lore.doubt(peer)
 
     # --- events: time -------------------------------------------------------------------------------------------------
 
@@ -243,7 +270,11 @@ class Wants:
         for peer in list(self._placing.busy.values()):
             for cid, waited in peer.take_late(now):
                 self._placing.hedge(self._wants[cid], waited, now)
-            for cid in peer.take_overdue(now):
+            silent = peer.silent
+            overdue = peer.take_overdue(now)
+            if peer.silent > silent and self._lore is not None:
+                self._lore.on_silent(peer.id)
+            for cid in overdue:
                 self._timeouts += 1
                 want = self._wants[cid]
                 want.lacking.add(peer.id)

@@ -92,6 +92,7 @@ class Session:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.topic = b""  # the multihash that it began with: mostly the root of what it fetches
         self.peers: dict[PeerID, Score] = {}  # also of peers that are away: they may come back
         self.random: list[PeerID] = []
         self.mean = SESSION_UNKNOWN_BLOCK_BYTES  # what its blocks weigh

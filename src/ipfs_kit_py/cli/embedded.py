@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from ipfs_kit_py.content.files import Entry
     from ipfs_kit_py.repo import Repo
 
+JOIN_SECONDS = 5.0  # that one command waits for a peer of the DHT before it asks
+
+
+def needs_routing(request: Request) -> bool:
+    """Whether it asks others by a key of the DHT: the first thing that a node of a command's length does then."""
+    names = any(text.startswith(("/ipns/", "ipns://")) for text in request.arguments)
+    return names or request.verb.startswith(("routing/", "name/"))
+
 
 async def perform(
     repo: Repo,
@@ -28,10 +36,13 @@ async def perform(
 ) -> None:
     """Open a node on the repo, dial the peers that were named, perform the verb. It listens nowhere."""
     repo.ensure()
-    config = repo.config(role=options.role, listen=(), offline=options.offline or None)
+    alone = options.offline or (request.verb.startswith("key/") and not options.peers)  # keys are the repo's business
+    config = repo.config(role=options.role, listen=(), offline=alone or None)
     async with open_node(config, short=True) as node:
         for address in options.peers:
             await node.connect(address)
+        if needs_routing(request) and (options.peers or config.peers or config.bootstrap):
+            await node.wait_joined(JOIN_SECONDS)
         if request.verb == "get":
             await node.get(request.arguments[0], rendering.destination(), progress=rendering.read)
             return

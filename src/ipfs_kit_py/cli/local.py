@@ -1,14 +1,18 @@
-"""Commands that need no node: init, config, version."""
+"""Commands that need no node: init, config, version, key export."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py import __version__
 from ipfs_kit_py.cli.output import failing, say
+from ipfs_kit_py.core.text import printable
 from ipfs_kit_py.crypto.key_file import load_or_create
+from ipfs_kit_py.crypto.keystore import PEM, Keystore
 from ipfs_kit_py.repo import Repo, default_path
 
 if TYPE_CHECKING:
@@ -68,3 +72,18 @@ def version(options: Options) -> int:
     else:
         say(f"ipfs-kit {__version__}")
     return 0
+
+
+def key_export(options: Options, name: str, output: Path | None, form: str) -> int:
+    """Write a key's secret to a new file that its owner alone can read. It goes through no daemon."""
+    with failing() as outcome:
+        repo = Repo(options.repo or default_path())
+        repo.ensure()
+        identity = load_or_create(repo.config().identity_path or repo.identity_path)
+        secret = Keystore(repo.path / "keystore", identity).export(name, form)
+        path = output if output is not None else Path(f"{name}.{'pem' if form == PEM else 'key'}")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secret)
+        told = f"wrote the key {name} to {path}"
+        say(json.dumps({"Name": name, "Path": str(path)}) if options.json else printable(told))
+    return outcome.code

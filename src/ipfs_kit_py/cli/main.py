@@ -1,4 +1,4 @@
-"""The commands and their options. What a command does is loaded when it is used: help costs nothing else.
+"""The entry point of ``ipfs-kit``, and the commands that are in no group; the groups are beside it.
 
 Exit codes: 0 done, 1 failed (one line on standard error), 2 wrong usage.
 """
@@ -6,13 +6,17 @@ Exit codes: 0 done, 1 failed (one line on standard error), 2 wrong usage.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ipfs_kit_py.cli.dag_commands import block, dag
+from ipfs_kit_py.cli.name_commands import key, name
+from ipfs_kit_py.cli.network_commands import routing, swarm
 from ipfs_kit_py.cli.options import Options, Request
+from ipfs_kit_py.cli.parser import flags, load, perform
+from ipfs_kit_py.cli.store_commands import cache, pin, repo
 
 app = typer.Typer(
     name="ipfs-kit",
@@ -22,20 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-def _group(name: str, text: str) -> typer.Typer:
-    group = typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
-    app.add_typer(group)
-    return group
-
-
-block = _group("block", "Single blocks by CID.")
-dag = _group("dag", "IPLD values and whole DAGs.")
-pin = _group("pin", "Keep content safe from garbage collection.")
-swarm = _group("swarm", "Connections to peers.")
-repo = _group("repo", "The store of this node.")
-cache = _group("cache", "Tiers: memory, disk and remote ones; what is warm, and where copies are.")
+for _group in (block, dag, pin, swarm, routing, repo, key, name, cache):
+    app.add_typer(_group)
 
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Add directories with all below them.")]
 
@@ -58,27 +50,10 @@ def _globals(
     context.obj = Options(repo_path, tuple(peer or ()), offline, timeout, as_json, role, verbose)
 
 
-def _load(module: str) -> Any:
-    return import_module(f"ipfs_kit_py.cli.{module}")
-
-
-def _perform(context: typer.Context, request: Request, **more: Any) -> None:
-    raise typer.Exit(_load("perform").perform(context.obj, request, **more))
-
-
-def _flags(**options: object) -> dict[str, str]:
-    """RPC options from Python values: ``None`` is left out, ``_`` becomes ``-``."""
-    found = {}
-    for name, value in options.items():
-        if value is not None:
-            found[name.replace("_", "-")] = str(value).lower() if isinstance(value, bool) else str(value)
-    return found
-
-
 @app.command()
 def init(context: typer.Context) -> None:
     """Make the repo: identity, configuration, store."""
-    raise typer.Exit(_load("local").init(context.obj))
+    raise typer.Exit(load("local").init(context.obj))
 
 
 @app.command()
@@ -87,13 +62,13 @@ def daemon(
     api: Annotated[str | None, typer.Option("--api", help="HOST:PORT of the RPC, on loopback.")] = None,
 ) -> None:
     """Run the node until it is stopped; other commands on this repo use it."""
-    raise typer.Exit(_load("daemon").run(context.obj, api))
+    raise typer.Exit(load("daemon").run(context.obj, api))
 
 
 @app.command("id")
 def identity(context: typer.Context) -> None:
     """Show this node's peer id, addresses and protocols."""
-    _perform(context, Request("id"))
+    perform(context, Request("id"))
 
 
 @app.command()
@@ -117,12 +92,12 @@ def add(
     name: Annotated[str, typer.Option("--stdin-name", help="Name for standard input.")] = "",
 ) -> None:
     """Add files or directories and print their CIDs."""
-    options = _flags(
+    options = flags(
         profile=profile, only_hash=only_hash, wrap_with_directory=wrap, pin=keep, cid_version=cid_version,
         raw_leaves=raw_leaves, chunker=chunker, hash=hash_name,
     )  # fmt: skip
     request = Request("add", (), options, tuple(paths), recursive, hidden, name)
-    _perform(context, request, quiet=quiet, quieter=quieter)
+    perform(context, request, quiet=quiet, quieter=quieter)
 
 
 @app.command()
@@ -133,7 +108,7 @@ def cat(
     length: Annotated[int | None, typer.Option("--length", "-l", min=0, help="At most so many bytes.")] = None,
 ) -> None:
     """Print a file's content."""
-    _perform(context, Request("cat", tuple(paths), _flags(offset=offset, length=length)))
+    perform(context, Request("cat", tuple(paths), flags(offset=offset, length=length)))
 
 
 @app.command()
@@ -143,7 +118,7 @@ def get(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it.")] = None,
 ) -> None:
     """Write a file or a whole directory to disk."""
-    _perform(context, Request("get", (path,)), output=output)
+    perform(context, Request("get", (path,)), output=output)
 
 
 @app.command()
@@ -152,228 +127,7 @@ def ls(
     paths: Annotated[list[str], typer.Argument(help="CIDs or paths.")],
 ) -> None:
     """List a directory."""
-    _perform(context, Request("ls", tuple(paths), {"stream": "true"}))
-
-
-@block.command("get")
-def block_get(context: typer.Context, cid: str) -> None:
-    """Print a block's bytes."""
-    _perform(context, Request("block/get", (cid,)))
-
-
-@block.command("put")
-def block_put(
-    context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, one block each; - is standard input.")],
-    codec: Annotated[str, typer.Option("--cid-codec")] = "raw",
-    mhtype: Annotated[str, typer.Option("--mhtype")] = "sha2-256",
-    keep: Annotated[bool, typer.Option("--pin")] = False,
-) -> None:
-    """Store files as single blocks and print their CIDs."""
-    _perform(context, Request("block/put", (), _flags(cid_codec=codec, mhtype=mhtype, pin=keep), tuple(paths)))
-
-
-@block.command("stat")
-def block_stat(context: typer.Context, cid: str) -> None:
-    """Show a block's size."""
-    _perform(context, Request("block/stat", (cid,)))
-
-
-@block.command("rm")
-def block_rm(
-    context: typer.Context,
-    cids: list[str],
-    force: Annotated[bool, typer.Option("--force", "-f", help="Ignore blocks that are not there.")] = False,
-) -> None:
-    """Remove blocks from the store; pinned ones stay."""
-    _perform(context, Request("block/rm", tuple(cids), _flags(force=force)))
-
-
-@dag.command("get")
-def dag_get(
-    context: typer.Context,
-    path: str,
-    codec: Annotated[str, typer.Option("--output-codec")] = "dag-json",
-) -> None:
-    """Print a value, as DAG-JSON or in another codec."""
-    _perform(context, Request("dag/get", (path,), _flags(output_codec=codec)))
-
-
-@dag.command("put")
-def dag_put(
-    context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, one value each; - is standard input.")],
-    store_codec: Annotated[str, typer.Option("--store-codec")] = "dag-cbor",
-    input_codec: Annotated[str, typer.Option("--input-codec")] = "dag-json",
-    hash_name: Annotated[str, typer.Option("--hash")] = "sha2-256",
-    keep: Annotated[bool, typer.Option("--pin")] = False,
-) -> None:
-    """Store values and print their CIDs."""
-    options = _flags(store_codec=store_codec, input_codec=input_codec, hash=hash_name, pin=keep)
-    _perform(context, Request("dag/put", (), options, tuple(paths)))
-
-
-@dag.command("import")
-def dag_import(
-    context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="CAR files; - is standard input.")],
-    roots: Annotated[bool, typer.Option("--pin-roots/--no-pin-roots")] = True,
-    stats: Annotated[bool, typer.Option("--stats")] = False,
-) -> None:
-    """Import CAR files, version 1 or 2, and pin their roots."""
-    _perform(context, Request("dag/import", (), _flags(pin_roots=roots, stats=stats), tuple(paths)))
-
-
-@dag.command("export")
-def dag_export(context: typer.Context, path: str) -> None:
-    """Write a DAG to standard output as a CAR (version 1)."""
-    _perform(context, Request("dag/export", (path,)))
-
-
-@dag.command("stat")
-def dag_stat(context: typer.Context, paths: list[str]) -> None:
-    """Count the blocks and bytes of a DAG."""
-    _perform(context, Request("dag/stat", tuple(paths)))
-
-
-@pin.command("add")
-def pin_add(
-    context: typer.Context,
-    paths: list[str],
-    recursive: Annotated[bool, typer.Option("--recursive/--direct", help="The whole DAG, or one block.")] = True,
-    name: Annotated[str, typer.Option("--name", "-n")] = "",
-) -> None:
-    """Fetch what is missing and keep it."""
-    _perform(context, Request("pin/add", tuple(paths), _flags(recursive=recursive, name=name or None)))
-
-
-@pin.command("rm")
-def pin_rm(context: typer.Context, paths: list[str]) -> None:
-    """Stop keeping; the next `repo gc` may remove it."""
-    _perform(context, Request("pin/rm", tuple(paths)))
-
-
-@pin.command("ls")
-def pin_ls(
-    context: typer.Context,
-    cids: Annotated[list[str] | None, typer.Argument()] = None,
-    kind: Annotated[str, typer.Option("--type", "-t", help="recursive, direct, indirect or all.")] = "all",
-) -> None:
-    """List pins."""
-    _perform(context, Request("pin/ls", tuple(cids or ()), _flags(type=kind)))
-
-
-@swarm.command("connect")
-def swarm_connect(context: typer.Context, addresses: list[str]) -> None:
-    """Connect to peers by multiaddr with /p2p/ID."""
-    _perform(context, Request("swarm/connect", tuple(addresses)))
-
-
-@swarm.command("disconnect")
-def swarm_disconnect(context: typer.Context, peers: list[str]) -> None:
-    """Close the connections to peers."""
-    _perform(context, Request("swarm/disconnect", tuple(peers)))
-
-
-@swarm.command("peers")
-def swarm_peers(context: typer.Context) -> None:
-    """List connected peers."""
-    _perform(context, Request("swarm/peers"))
-
-
-@swarm.command("addrs")
-def swarm_addrs(context: typer.Context) -> None:
-    """List the known addresses of peers."""
-    _perform(context, Request("swarm/addrs"))
-
-
-@repo.command("gc")
-def repo_gc(context: typer.Context) -> None:
-    """Remove blocks that no pin keeps."""
-    _perform(context, Request("repo/gc"))
-
-
-@repo.command("stat")
-def repo_stat(context: typer.Context) -> None:
-    """Show the size of the store."""
-    _perform(context, Request("repo/stat"))
-
-
-@repo.command("verify")
-def repo_verify(context: typer.Context) -> None:
-    """Hash every block again and name the damaged ones."""
-    _perform(context, Request("repo/verify"))
-
-
-@cache.command("stat")
-def cache_stat(context: typer.Context) -> None:
-    """Show each tier: hits, misses, bytes, latency, state."""
-    _perform(context, Request("cache/stat"))
-
-
-@cache.command("heat")
-def cache_heat(
-    context: typer.Context,
-    cids: Annotated[list[str] | None, typer.Argument(help="Without any the warmest are listed.")] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many to list.")] = 20,
-) -> None:
-    """Show how warm blocks are."""
-    _perform(context, Request("cache/heat", tuple(cids or ()), _flags(count=count)))
-
-
-@cache.command("promote")
-def cache_promote(
-    context: typer.Context,
-    paths: list[str],
-    to: Annotated[str, typer.Option("--to", help="memory or disk.")] = "memory",
-) -> None:
-    """Bring content up to the disk or to memory."""
-    _perform(context, Request("cache/promote", tuple(paths), _flags(to=to)))
-
-
-@cache.command("demote")
-def cache_demote(
-    context: typer.Context,
-    paths: list[str],
-    to: Annotated[str | None, typer.Option("--to", help="disk, or the name of a remote tier.")] = None,
-) -> None:
-    """Move content down: out of memory, or to a remote tier and then out of this store."""
-    _perform(context, Request("cache/demote", tuple(paths), _flags(to=to)))
-
-
-@cache.command("replicate")
-def cache_replicate(
-    context: typer.Context,
-    paths: list[str],
-    to: Annotated[str | None, typer.Option("--to", help="The name of a remote tier.")] = None,
-) -> None:
-    """Copy content to a remote tier."""
-    _perform(context, Request("cache/replicate", tuple(paths), _flags(to=to)))
-
-
-@cache.command("replicas")
-def cache_replicas(
-    context: typer.Context,
-    paths: list[str],
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the tiers now.")] = False,
-) -> None:
-    """Show the copies of content at remote tiers."""
-    _perform(context, Request("cache/replicas", tuple(paths), _flags(refresh=refresh)))
-
-
-@cache.command("verify")
-def cache_verify(context: typer.Context) -> None:
-    """Hash every block again; damaged ones are fetched anew where somebody has them."""
-    _perform(context, Request("cache/verify"))
-
-
-@cache.command("gc")
-def cache_gc(
-    context: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", help="Evict all that is neither pinned nor added here.")] = False,
-) -> None:
-    """Evict the coldest cached blocks down to the low water mark."""
-    _perform(context, Request("cache/gc", (), _flags(all=everything)))
+    perform(context, Request("ls", tuple(paths), {"stream": "true"}))
 
 
 @app.command()
@@ -382,7 +136,7 @@ def stats(
     watch: Annotated[bool, typer.Option("--watch", help="Print again every second until stopped.")] = False,
 ) -> None:
     """Show counters of the store, the network and the exchange."""
-    _perform(context, Request("stats"), watch=watch)
+    perform(context, Request("stats"), watch=watch)
 
 
 @app.command()
@@ -391,7 +145,7 @@ def bench(
     size: Annotated[int, typer.Option("--size", min=1, help="MiB to move.")] = 256,
 ) -> None:
     """Move data between two nodes on this machine and print MB/s."""
-    raise typer.Exit(_load("bench").run(context.obj, size))
+    raise typer.Exit(load("bench").run(context.obj, size))
 
 
 @app.command()
@@ -402,13 +156,13 @@ def config(
     unset: Annotated[bool, typer.Option("--unset", help="Go back to the default.")] = False,
 ) -> None:
     """Show or change the configuration."""
-    raise typer.Exit(_load("local").config(context.obj, name, value, unset))
+    raise typer.Exit(load("local").config(context.obj, name, value, unset))
 
 
 @app.command()
 def version(context: typer.Context) -> None:
     """Print the version."""
-    raise typer.Exit(_load("local").version(context.obj))
+    raise typer.Exit(load("local").version(context.obj))
 
 
 def main() -> None:

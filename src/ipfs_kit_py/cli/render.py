@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -34,11 +35,16 @@ class Rendering:
         self._options = options
         self._request = request
         self._quiet = quiet
-        self._quieter = quieter
+        self.quieter = quieter
         self._output = output
         self._last = ""
         self._bar: Bar | None = None
         self.failed = ""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of the request."""
+        return self._request.options
 
     def __enter__(self) -> Self:
         if self._request.verb in _BARS and sys.stderr.isatty() and not self._options.json:
@@ -49,7 +55,7 @@ class Rendering:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if self._last and self._quieter:
+        if self._last and self.quieter:
             say(self._last)
         sys.stdout.flush()
 
@@ -76,7 +82,7 @@ class Rendering:
         """A line of ``add``."""
         if "Hash" not in row:
             return
-        if self._quieter:
+        if self.quieter:
             self._last = row["Hash"]
         elif self._quiet:
             say(row["Hash"])
@@ -189,6 +195,44 @@ def _tier_line(tier: dict[str, Any]) -> list[str]:
     return [printable(tier["name"]), tier["state"], *map(str, counts), *times]
 
 
+def _key_list(rendering: Rendering, row: dict[str, Any]) -> None:
+    long = "l" in rendering.options
+    for key in row["Keys"]:
+        say(f"{key['Id']} {printable(key['Name'])}" if long else printable(key["Name"]))
+
+
+def _key_rm(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for key in row["Keys"]:
+        say(printable(key["Name"]))
+
+
+def _key_rename(_rendering: Rendering, row: dict[str, Any]) -> None:
+    instead = ", instead of the one that had this name" if row["Overwrite"] else ""
+    say(f"Key {row['Id']} renamed to {printable(row['Now'])}{instead}")
+
+
+def _name_published(rendering: Rendering, row: dict[str, Any]) -> None:
+    say(row["Name"] if rendering.quieter else f"Published to {row['Name']}: {printable(row['Value'])}")
+
+
+def _providers(rendering: Rendering, row: dict[str, Any]) -> None:
+    for peer in row["Responses"] or ():
+        say(peer["ID"])
+        for address in peer["Addrs"] if "verbose" in rendering.options else ():
+            say(f"\t{printable(address)}")
+
+
+def _found_peer(_rendering: Rendering, row: dict[str, Any]) -> None:
+    for peer in row["Responses"] or ():
+        for address in peer["Addrs"]:
+            say(printable(address))
+
+
+def _value(_rendering: Rendering, row: dict[str, Any]) -> None:
+    sys.stdout.flush()
+    _write_all(memoryview(base64.b64decode(row["Extra"])))
+
+
 _LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
     "add": Rendering.added,
     "ls": _listing,
@@ -213,6 +257,17 @@ _LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
     "cache/replicas": _replica,
     "cache/verify": lambda _, row: say(printable(row["Msg"])),
     "cache/gc": lambda _, row: say(f"evicted {row['Blocks']} blocks, {row['Bytes']} bytes"),
+    "key/gen": lambda _, row: say(row["Id"]),
+    "key/import": lambda _, row: say(row["Id"]),
+    "key/list": _key_list,
+    "key/rm": _key_rm,
+    "key/rename": _key_rename,
+    "name/publish": _name_published,
+    "name/resolve": lambda _, row: say(printable(row["Path"])),
+    "routing/findprovs": _providers,
+    "routing/findpeer": _found_peer,
+    "routing/get": _value,
+    "routing/put": lambda _, _row: None,
     "repo/gc": lambda _, row: say(f"removed {row['Key']['/']}"),
     "repo/verify": lambda _, row: say(printable(row["Msg"])),
 }

@@ -120,7 +120,7 @@ FAREWELL_SECONDS = 1.0  # for saying good-bye to all peers when the node ends
 PING_SECONDS = 10.0  # wait for one echo
 PING_IDLE_SECONDS = 60.0  # an inbound ping stream without a ping is closed
 
-BOOTSTRAP_RETRY_SECONDS, BOOTSTRAP_RETRY_MAX_SECONDS = 30.0, 600.0  # a configured peer that is gone is dialled again
+BOOTSTRAP_RETRY_SECONDS = 30.0  # between looks whether a configured peer is gone; then it is dialled again
 
 # --- bitswap ----------------------------------------------------------------------------------------------------------
 MAX_BLOCK_BYTES = 2 * MIB  # bitswap-protocol.md: implementations must support 2 MiB
@@ -374,6 +374,213 @@ LEASE_POLL_SECONDS = 0.0005  # between looks whether it has ended
 SHM_SHARE = 2  # a memory tier in shared memory takes at most one part of so many of the tmpfs that it lies in
 SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, and those freed but not used again
 
+# --- routing ----------------------------------------------------------------------------------------------------------
+KAD_K = 20  # peers of a bucket, and that a lookup ends with; Amino's number
+KAD_ALPHA = 10  # requests of one lookup at once; Amino's number
+KAD_RESILIENCY = 3  # closest peers that have answered before a walk settles on its closest k; Amino's number
+KAD_MESSAGE_BYTES = 4 * MIB  # one message; go-libp2p's number
+KAD_MAX_FIELDS = 4096  # protobuf fields of one level of a message: four times what the other limits need
+KAD_KEY_BYTES = 256  # a key; go refuses multihashes over 80 bytes, names of records have under 60
+KAD_RECORD_BYTES = 16 * KIB  # a value; IPNS records have at most 10 KiB
+KAD_MAX_CLOSER = 64  # closer peers read of one answer; honest ones send 20
+KAD_MAX_PROVIDERS = 512  # providers read of one answer; go sends all that it has
+KAD_MAX_ADDRESSES = 32  # of one peer in a message, as BOOK_MAX_ADDRESSES
+KAD_TABLE_ADDRESSES = 16  # of one peer kept in the routing table or in a lookup, the first told
+KAD_GROUP_IN_TABLE = 3  # peers of one group of IPs (/16, IPv6 /32) in a table; Amino's number (CVE-2020-10937)
+KAD_GROUP_IN_BUCKET = 2  # and in one of its buckets; Amino's number
+KAD_GROUP_IN_LOOKUP = 5  # and among the closest of a lookup: a key is not surrounded from one rented network
+KAD_MAX_BUCKETS = 256  # one per shared bit; k peers and as many replacements each
+KAD_CHECK_SECONDS = 10.0  # a check that is not answered by then has failed
+KAD_CHECKS_AT_ONCE = 8  # checks of a table under way: a thousand old peers are not dialled at once
+KAD_FRESH_SECONDS = 120.0  # a peer heard of within this is not checked because others want its place
+KAD_STALE_SECONDS = 1800.0  # a peer that was not heard of for so long is checked anyway: half of all leave within 2 h
+KAD_RETRY_SECONDS = 60.0  # between checks of peers while everything fails, which means that we are offline
+KAD_OFFLINE_FAILURES = 8  # checks that failed in a row, none answered: it is our network, nobody is evicted
+KAD_REFRESH_SECONDS = 600.0  # between refreshes of a bucket; go's number
+KAD_REFRESH_BITS = 15  # deepest bucket refreshed by a key of its own, as go; deeper ones by looking for ourselves
+KAD_LOOKUP_ASKS = 400  # requests of one lookup at most: ten times what an honest network of millions takes
+KAD_LOOKUP_CANDIDATES = 2000  # peers that one lookup remembers, the closest: about 2 MB
+KAD_LOOKUP_NAMERS = 8  # of one candidate that share the blame when it does not answer
+KAD_LOOKUP_BLAME = 3  # candidates in vain that a namer has for nothing, and two more for each that answered
+KAD_ASK_SECONDS = 10.0  # the longest wait for one peer's answer, dialling included
+KAD_ASK_MIN_SECONDS = 1.5  # the shortest, however fast the others were: a new connection takes four round trips
+KAD_ASK_FIRST_SECONDS = 2.5  # while nothing was measured: three round trips around the earth and a busy peer
+KAD_PATIENCE = 2.5  # times the usual wait that a lookup with k answers gives slower peers; once if one alone named it
+KAD_NAMER_ADDRESSES = 8  # of one peer that are taken from one that names it: others may know better
+
+# --- providing --------------------------------------------------------------------------------------------------------
+PROVIDE_INTERVAL_SECONDS = 22 * 3600.0  # between two tellings of one key; Amino's number, records are valid for 48 h
+PROVIDE_MAX_MULTIHASH = 80  # bytes; go refuses longer keys
+SWEEP_BITS = 12  # the key space is kept in 4,096 parts: in a network of 260,000 each is a region of 64 peers
+SWEEP_REGION_PEERS = 64  # of one region, about: with 20 and more its keys need no peers of others
+SWEEP_SIZE = 10_000.0  # peers that a network is taken to have before any lookup has told
+SWEEP_REGION_KEYS = 4096  # of one region, where it has two parts or more: hashed in 10 ms of the loop
+SWEEP_REGIONS = 3  # regions that are worked on at once, at most one less of them for new keys alone
+SWEEP_LOOKUPS = 64  # of one region: where answers are so poor that it takes more, keys go to the closest known
+SWEEP_EXPLORE_TRIES = 3  # lookups that fail before the region is given up for now
+SWEEP_TELL_KEYS = 1000  # of one message to the driver: 300 KB on one stream
+SWEEP_TELLS = 16  # of one region under way
+SWEEP_QUEUE_KEYS = 100_000  # new keys that are queued one by one; beyond, their whole part of the key space is due
+SWEEP_GATHER_SECONDS = 2.0  # that new keys wait for others of their region
+SWEEP_RETRY_SECONDS = 60.0  # before a region that failed is tried again, doubled each time
+SWEEP_RETRY_MAX_SECONDS = 3600.0  # the longest of these
+SWEEP_OFFLINE_FAILURES = 3  # regions that fail in a row, none told: we are offline, and try one at a time
+SWEEP_PEER_FAILURES = 2  # messages to one peer that fail in a row before those left for it are dropped
+SWEEP_BEHIND_SECONDS = 2 * 3600.0  # by which the sweep may be late without a warning
+SWEEP_WARN_SECONDS = 3600.0  # between two warnings
+PROVIDE_CONNECTIONS = 16  # peers that are told at once; Kubo's number of workers
+PROVIDE_LOOKUP_SECONDS = 60.0  # a lookup that takes longer has failed
+PROVIDE_TELL_SECONDS = 60.0  # to dial a peer and send it a batch; go's number
+PROVIDE_WATCH_SECONDS = 60.0  # between looks at the clock: that of the loop stands still while a machine sleeps
+PROVIDE_SAVE_SECONDS = 60.0  # between two writings of what was done: as much is repeated after a crash
+PROVIDE_SYNC_SECONDS = 6 * 3600.0  # between two readings of all keys, which find what nobody told of
+PROVIDE_SYNC_BATCH = 2000  # keys taken up in one go: 10 ms
+PROVIDE_SYNC_SHARE = 0.05  # of the time at most that reading all keys takes, however often somebody wants it
+PROVIDE_PEERLESS_SECONDS = 5.0  # between looks whether a DHT without peers has one
+PROVIDE_ONCE_KEYS = 10_000  # that wait to be told of once, kept over a restart
+PROVIDE_NOW_KEYS = 8  # of one call that are told of at once, each by a lookup of its own; more are grouped
+PROVIDE_NOW_SECONDS = 120.0  # for telling the last peers of one of these, behind its caller's back
+
+OPTIMISTIC_CERTAINTY = 0.9  # that a peer which is told early is among the k closest; go's number
+OPTIMISTIC_RETURN = 0.5  # of k that have a record when the caller is answered: any lookup passes one of ten
+
+SIZE_LOOKUPS = 64  # whose outcomes make the estimate of the network's size: within 3 %
+SIZE_MIN_LOOKUPS = 3  # before there is one: within 15 %
+SIZE_MAX_SECONDS = 24 * 3600.0  # for which an outcome counts
+KAD_IDLE_STREAMS = 256  # outbound streams kept open for the next request, one a peer, the last used
+KAD_REQUESTS_PER_PEER = 4  # of ours to one peer at once, a stream each; others wait
+KAD_STREAMS_PER_PEER = 32  # inbound streams of one peer; go uses one, we four at most, js one for each request
+KAD_REQUEST_BYTES = 64 * KIB  # of one request: a record of 16 KiB, or a provider with all of its addresses
+KAD_STREAM_IDLE_SECONDS = 60.0  # an inbound stream without a request is closed then; go's number
+KAD_SERVER_RATE = 50.0  # requests a second of one peer that are answered, ten times as many records; others wait
+KAD_SERVER_BURST = 400.0  # requests of one peer that may come at once; a lookup asks each peer once
+KAD_ANSWER_PROVIDERS = 100  # told in one answer, by chance where there are more
+KAD_ANSWER_ADDRESSES = 8  # of one peer in an answer: 120 peers have 60 KiB, whoever asks
+KAD_PROVIDE_SECONDS = 48 * 3600.0  # a provider record's validity; Amino's number
+KAD_EXPIRE_SECONDS = 3600.0  # between looks for records that have ended; nobody is told of one that has
+KAD_PROVIDER_RECORDS = 100_000  # kept for others: about 40 MB; of too many those go whose provider has the most
+KAD_PROVIDERS_PER_KEY = 512  # of one content; the oldest goes
+KAD_PROVIDER_KEY_BYTES = 80  # the longest multihash that providers are kept of; go's number
+KAD_VALUES = 4096  # signed records kept for others, at most 10 KiB each; the one that was put longest ago goes
+KAD_VALUE_SECONDS = 48 * 3600.0  # a value is kept after it was put; Amino's number
+KAD_VALUES_PER_PEER = 256  # of those that one peer put; a peer with more pushes out its own
+KAD_QUORUM = 16  # good values that get_value waits for before it settles on the best; Kubo's number for names
+KAD_LOOKUPS = 32  # of one DHT at once; others wait
+KAD_SEND_SECONDS = 10.0  # for one peer to take a record, dialling included
+KAD_SENDS = 20  # records that are put to peers at once, of one call
+KAD_SAVE_SECONDS = 600.0  # between writes of the table and the records to the repo
+
+# --- the router -------------------------------------------------------------------------------------------------------
+ROUTER_SECONDS = 60.0  # one search for providers, all routers together: the DHT takes about ten at the worst
+ROUTER_WAITING = 64  # providers of one router that wait for whoever searches; it is not read further until he takes one
+ROUTER_ANSWERS = 4096  # providers read of one router for one search: one that gives more is left
+ROUTER_COUNT = 1000  # providers that one search may ask for
+ROUTER_ADDRESSES = BOOK_MAX_ADDRESSES  # of one provider, taken from all that name it in turn
+ROUTER_ADDRESSES_READ = 64  # of one provider in one answer that are looked at
+ROUTER_PEER_SEARCHES = 4  # of one search at once, for peers that are named without an address
+ROUTER_PEER_SECONDS = 10.0  # one of them: the others go on without
+ROUTER_LOOKUPS = 64  # searches at once; others wait
+CONNECTED_PEERS = 32  # connected peers asked for one search: those that a fetch would ask, with some to spare
+CONNECTED_SECONDS = 5.0  # for them to answer at the most: a busy peer's round trip
+CONNECTED_LEAST_SECONDS = 1.0  # that the others have once one has answered
+CONNECTED_PATIENCE = 4.0  # times as long as it took him, if that is longer
+INQUIRIES = 256  # of connected peers at once; more are refused
+FIND_SPARE = 2  # times the providers that are asked for are looked for, to have a choice
+FIND_SETTLE_SECONDS = 1.0  # that others have to come once there are enough
+RETRIEVE_SECONDS = 30.0  # for a whole content, where the caller does not say
+ANNOUNCE_SECONDS = 20.0  # that whoever announces content waits until others know; then it goes on without him
+
+# --- providers --------------------------------------------------------------------------------------------------------
+REPUTATION_PEERS = 8192  # remembered, about 600 bytes each; neutral ones go before known good ones, liars last
+REPUTATION_LIARS = 0.25  # of those at most that are liars: new names that lie do not push out who is known to be good
+REPUTATION_SAVE_SECONDS = 600.0  # between writes of what is known of peers to the repo
+REPUTATION_ANSWERS_SECONDS = 6 * 3600.0  # half-life of what is known of a peer's answering: nodes come and go in hours
+REPUTATION_DELIVERS_SECONDS = 2 * 86400.0  # of its delivering
+REPUTATION_HONEST_SECONDS = 30 * 86400.0  # of its honesty: who lied yesterday lies today
+REPUTATION_LIE = 30.0  # honest deliveries that one lie weighs as much as: more than all that are counted make up for
+REPUTATION_MAX_GOOD = 50.0  # what good counts at most: no store of it buys lies
+REPUTATION_MAX_BAD = 400.0  # what bad counts at most: about half a year to heal from the worst
+REPUTATION_MIB = 1 << 20  # verified bytes that count as one honest delivery: crumbs buy no trust
+REPUTATION_METER_BYTES = 64 * KIB  # at least, of a delivery that throughput is measured by: less measures the latency
+REPUTATION_MEASURED_SECONDS = 86400.0  # half-life of latency and throughput, back to what is thought of strangers
+REPUTATION_CLOCK_SECONDS = 86400.0  # by which what is known may be ahead of the clock; more, and the clock was wrong
+LORE_SECONDS = 1.0  # between what the exchange tells of one peer's deliveries: a call costs as much as two blocks
+PREFER_PEERS = 64  # connected peers of which a session's fastest are chosen, by chance: 10 us each
+CHOICE_LATENCY = 0.15  # seconds, of a peer that was never measured: half of the earth away
+CHOICE_LOCAL_LATENCY = 0.005  # on our own networks
+CHOICE_THROUGHPUT = 2e6  # bytes a second, never measured: slower than the median of those that serve
+CHOICE_LOCAL_THROUGHPUT = 50e6  # on our own networks
+CHOICE_RELAY_THROUGHPUT = 128 * KIB  # bytes a second at most through a relay: its limits are small
+CHOICE_SIZE = 256 * KIB  # bytes, where nobody says how much is wanted: one chunk
+CHOICE_TRIES_UNKNOWN = 0.25  # of choices of three or more that try one stranger: else nobody new would be found out
+CHOICE_BACKOFF_SECONDS = 2.0  # that a peer is left alone after a failure; doubles with each in a row
+CHOICE_BACKOFF_MAX_SECONDS = 1800.0  # at most
+AFFINITY_CONTENTS = 4096  # whose holders are remembered, the last used
+AFFINITY_PEERS = 16  # of one content
+AFFINITY_LINKS = 65_536  # blocks whose root is remembered
+AFFINITY_SECONDS = 86400.0  # half-life: whoever had it yesterday may have dropped it
+DEMAND_KEYS = 1024  # contents whose demand is counted, the most wanted
+DEMAND_SECONDS = 3600.0  # half-life
+PROVIDER_CACHE_KEYS = 4096  # contents whose providers are remembered, the last used
+PROVIDER_CACHE_PROVIDERS = 20  # of one
+PROVIDER_CACHE_ADDRESSES = 8  # of one provider
+PROVIDER_CACHE_SECONDS = 600.0  # that they are believed: half of all nodes stay for 2 h, but not all
+PROVIDER_ABSENT_SECONDS = 20.0  # that nobody provides is believed: whoever adds it now is found soon
+
+# --- names ------------------------------------------------------------------------------------------------------------
+IPNS_RECORD_BYTES = 10 * KIB  # one record, read or made; the spec's number
+IPNS_VALUE_BYTES = 2 * KIB  # of a path that we publish twice in one record, V1 and V2, beside keys and signatures
+IPNS_LIFETIME_SECONDS = 48 * 3600.0  # what a record is valid for; as long as the DHT keeps it
+IPNS_REPUBLISH_SECONDS = 4 * 3600.0  # between publications of our names; Kubo's number
+IPNS_REPUBLISH_MIN_SECONDS = 60.0  # and at least, however short the lifetime; one under twice this may have gaps
+IPNS_RETRY_SECONDS = 300.0  # before one that failed is tried again
+IPNS_PARALLEL = 4  # names published again at once: a slow one holds up no other
+IPNS_TTL_SECONDS = 300.0  # how long others may take it from their caches; Kubo's number
+IPNS_MAX_TTL_SECONDS = 7 * 86400.0  # the longest that we believe another's
+IPNS_MAX_DEPTH = 32  # names that lead to names; Kubo's number
+IPNS_CACHE_NAMES = 1024  # resolved names kept, the last used; a record has at most 10 KiB
+IPNS_MARKS = 8192  # names whose newest record is remembered, the last followed; ~100 bytes each
+IPNS_MARKS_DROPPED = 64  # deleted from the disk at a time: one may take a millisecond
+KEY_FILE_BYTES = 64 * KIB  # of a key that is imported; an RSA key of 8192 bits has 6.5 KiB as PEM
+KEYSTORE_MAX_KEYS = 1024  # in one keystore, each republished every 4 h
+KEYSTORE_NAME_CHARS = 128  # of a key's name, which is a file's name when encoded
+
+# --- discovery --------------------------------------------------------------------------------------------------------
+MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17: the largest mDNS message there may be
+MDNS_MAX_RECORDS = 64  # questions and records of one message; Kubo sends one question or five records
+MDNS_MAX_JUMPS = 16  # of one compressed name: each may point further back only
+MDNS_MAX_ADDRESSES = 16  # of one peer in one message; what a host has on one network is fewer than ten
+MDNS_MAX_TEXTS = 64  # strings read of one TXT record
+MDNS_TTL_SECONDS = 120  # of what we announce; RFC 6762 section 10 for records that depend on addresses
+MDNS_TTL_MAX_SECONDS = 3600  # the longest that we believe another's
+MDNS_ANSWER_SECONDS = 1.0  # between two answers of ours on one link, whoever asks: RFC 6762 section 6
+MDNS_ANSWER_DELAY = (0.02, 0.12)  # seconds, by chance, so that not all of a link answer at once: RFC 6762 section 6
+MDNS_ANNOUNCEMENTS = 2  # answers that nobody asked for, when we come to a link: RFC 6762 section 8.3
+MDNS_PER_SOURCE = 10.0  # messages a second of one address that are read; an honest peer sends one
+MDNS_PER_LINK = 100.0  # and of all on a link together: addresses of senders can be made up
+MDNS_BURST = 2.0  # seconds of either that may come at once
+MDNS_MAX_SOURCES = 256  # addresses whose rate is remembered, the last heard
+MDNS_MAX_PEERS = 512  # of one link that are remembered, so that they are reported once
+MDNS_MAX_PEERS_PER_SOURCE = 8  # that one address may tell of at a time: a host with several nodes
+MDNS_COLLECT_SECONDS = 3.0  # how long a round of asking waits for answers
+MDNS_WATCH_SECONDS = 10.0  # between looks whether the host has other links
+MDNS_MAX_LINKS = 16  # networks of a host that are served
+DISCOVERY_PARALLEL = 4  # layers that look for peers at once
+DISCOVERY_PENDING = 256  # peers found that wait for a connection; the oldest goes when there are more
+DISCOVERY_DIALS = 8  # connections to found peers that are tried at once
+DISCOVERY_RETRY_SECONDS = 300.0  # before a peer that was found is dialled once more
+DISCOVERY_REMEMBERED = 4096  # peers whose last dial is remembered
+DISCOVERY_MAX_ADDRESSES = 32  # of one found peer, as BOOK_MAX_ADDRESSES
+DISCOVERY_ROUND_SECONDS = 120.0  # a round that takes longer has failed
+DISCOVERY_SLOWEST_SECONDS = 3600.0  # a layer that finds nothing still looks so often
+DISCOVERY_FASTEST = 0.5  # of the role's interval, for a layer that finds peers
+BOOTSTRAP_MAX_PEERS = 64  # that one list of bootstrap peers with its names leads to
+DNSADDR_DEPTH = 8  # names below names
+DNSADDR_MAX_LOOKUPS = 32  # of one round: records of others decide which
+DNSADDR_MAX_RECORDS = 256  # read of one answer
+DNSLINK_MAX_RECORDS = 64  # TXT records of a name that are looked at for a DNSLink
+DNS_NAME_CHARS = 253  # of a domain name; RFC 1035 section 2.3.4
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted
@@ -389,8 +596,16 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
+def _without_presets(peers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address for peer in peers for address in PRESETS.get(peer, (peer,))))
+
+
 # settings with a default by role
-_OF_ROLE = ("low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication")
+_OF_ROLE = (
+    "low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication", "dht_mode", "provide",
+)  # fmt: skip
+DHT_MODES = ("server", "client", "off")
+PROVIDE = ("all", "roots", "none")
 
 
 def tier_name(spec: object) -> str:
@@ -409,10 +624,14 @@ class NodeConfig:
     """What a node is started with. Sizes are bytes, times seconds, addresses multiaddr text.
 
     ``repo`` is the folder of identity, blocks and address book; ``None`` keeps everything in memory. ``peers`` are
-    dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``.
+    dialled and dialled again: multiaddrs with ``/p2p/<id>``, or the name of one of the ``PRESETS``. ``bootstrap``, the
+    same or ``/dnsaddr`` names, are where other peers are first heard of, dialled while there are too few. ``mdns``:
+    whether peers are looked for on the networks that this node listens on, loopback aside.
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
     What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections,
-    whether blocks are fetched ahead, and in how many places, this node among them, a pin is to be.
+    whether blocks are fetched ahead, in how many places, this node among them, a pin is to be, whether it serves the
+    public DHT (``dht_mode``: ``server``, ``client``, ``off`` for no DHT at all), and what it tells the DHT that it has
+    (``provide``: ``all`` that is pinned, its ``roots``, ``none``).
     ``shared_memory`` has the memory tier in ``/dev/shm``, for other processes to read in place (docs/store-format.md).
     ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
     to fetch from, ``offline`` nothing.
@@ -423,6 +642,10 @@ class NodeConfig:
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     announce: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()
+    mdns: bool = True
+    dht_mode: str | None = None
+    provide: str | None = None
     identity_path: Path | None = None
     offline: bool = False
     storage_max: int | None = None
@@ -447,6 +670,9 @@ class NodeConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"{name} must be 0 or more{unit}, not {value}")
+        for name, known in (("dht_mode", DHT_MODES), ("provide", PROVIDE)):
+            if (value := getattr(self, name)) is not None and value not in known:
+                raise ConfigError(f"{name} is one of {', '.join(known)}, not {value!r}")
         names = [tier_name(spec) for spec in self.tiers]
         for name in names:
             if names.count(name) > 1:
@@ -462,8 +688,12 @@ class NodeConfig:
     @property
     def peer_addresses(self) -> tuple[str, ...]:
         """``peers`` with the addresses of presets in place of their names, each once."""
-        found = (address for peer in self.peers for address in PRESETS.get(peer, (peer,)))
-        return tuple(dict.fromkeys(found))
+        return _without_presets(self.peers)
+
+    @property
+    def bootstrap_addresses(self) -> tuple[str, ...]:
+        """``bootstrap`` likewise."""
+        return _without_presets(self.bootstrap)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values; what the role decides is filled in."""

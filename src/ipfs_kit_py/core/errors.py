@@ -6,7 +6,9 @@
     │   ├── InvalidAddress         also a ValueError
     │   ├── InvalidBlock           also a ValueError: bytes that are no valid block of their codec
     │   ├── InvalidName            also a ValueError: a name that no directory entry may have
+    │   ├── InvalidRecord          also a ValueError: a record of a name or key that may not be used
     │   ├── NotAFile               a directory, link or value where a file was expected
+    │   ├── TooLarge               content that has more bytes than its caller allows
     │   ├── ConfigError
     │   ├── NotRunning
     │   └── NotSupported
@@ -55,8 +57,16 @@ class InvalidName(LocalError, ValueError):
     """A name that no directory entry may have, or that its directory has already."""
 
 
+class InvalidRecord(LocalError, ValueError):
+    """A record of a name or key that may not be used: malformed, forged, expired or too large."""
+
+
 class NotAFile(LocalError):
     """Content that is not of the kind that was asked for: a directory, link or value where a file was expected."""
+
+
+class TooLarge(LocalError):
+    """Content that has more bytes than whoever asks for it allows."""
 
 
 class ConfigError(LocalError):

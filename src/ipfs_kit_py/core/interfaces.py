@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -212,4 +213,70 @@ class ExchangeSession(Protocol):
         """Blocks as they come, any order, verified and stored. The caller bounds how many it asks for at once;
         ``size_hint`` is what one is expected to weigh in bytes. Blocks of a CID that another session already wants
         share one fetch. Leaving the iterator cancels the rest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A peer that is said to have content, multiaddr texts without ``/p2p`` where it is said to be, and who says so:
+    the router's name."""
+
+    peer: PeerID
+    addresses: tuple[str, ...] = ()
+    source: str = ""
+
+
+class ContentRouter(Protocol):
+    """Who has content, and telling others that we have. Content is named by multihash."""
+
+    @property
+    def name(self) -> str:
+        """For statistics and ``Provider.source``."""
+        ...
+
+    def find_providers(self, multihash: bytes, *, count: int = 20) -> AsyncGenerator[Provider, None]:
+        """Providers as they are found, each peer once, until there are ``count`` or nobody else can be asked. Leaving
+        the iterator ends the search. Raises nothing where nobody provides; ``PeerUnreachable`` where nobody could be
+        asked."""
+        ...
+
+    async def provide(self, multihashes: Sequence[bytes]) -> None:
+        """Tell that we have these, now. ``PeerUnreachable`` where nobody could be told."""
+        ...
+
+
+class PeerLore(Protocol):
+    """What is known of peers from all dealings with them, those of earlier runs too. On the loop; nothing here waits.
+
+    An exchange tells of batches, once a second, not of blocks, and asks when a peer connects or a search begins.
+    """
+
+    def measured(self, peer: PeerID) -> tuple[float | None, float | None]:
+        """Latency in seconds and throughput in bytes a second, ``None`` before they were measured."""
+        ...
+
+    def doubt(self, peer: PeerID) -> float:
+        """By how much longer than measured a peer is expected to take since it fails or lies: 1.0 for strangers
+        and those known to be good, much more for a liar."""
+        ...
+
+    def prefer(self, peers: Sequence[PeerID], multihash: bytes, count: int) -> list[PeerID]:
+        """Up to ``count`` of these that there is a reason to ask in a session that began with ``multihash``: they had
+        related content, or are known to deliver fast. Strangers are not among them."""
+        ...
+
+    def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
+        """A batch of ``size`` verified bytes came, for a session that began with ``multihash``."""
+        ...
+
+    def on_measured(self, peer: PeerID, latency: float | None, throughput: float | None) -> None:
+        """This is how a peer is, or was as it left."""
+        ...
+
+    def on_silent(self, peer: PeerID) -> None:
+        """A peer did not answer in its time."""
+        ...
+
+    def on_lie(self, peer: PeerID) -> None:
+        """A peer sent a false block."""
         ...

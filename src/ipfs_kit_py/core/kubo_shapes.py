@@ -123,3 +123,13 @@ def version(number: str, system: str) -> dict[str, Any]:
 def error(message: str, code: int = 0) -> dict[str, Any]:
     """The body of a failed call."""
     return {"Message": message, "Code": code, "Type": "error"}
+
+
+# The numbers of routing events, as go-libp2p's routing package has them.
+FINAL_PEER, PROVIDER, VALUE = 2, 4, 5
+
+
+def routing_event(kind: int, peers: Iterable[tuple[PeerID, Iterable[str]]] = (), extra: str = "") -> dict[str, Any]:
+    """One line of the ``routing`` verbs; ``extra`` is a value in base64."""
+    responses = [{"ID": str(peer), "Addrs": list(addresses)} for peer, addresses in peers]
+    return {"Extra": extra, "ID": "", "Responses": responses or None, "Type": kind}

@@ -10,7 +10,8 @@ class Role:
     """The policy of one role. Times in seconds, sizes in bytes.
 
     ``low_water``/``high_water``/``grace``: above the high mark connections older than the grace period are trimmed to
-    the low mark. ``dht_mode`` and ``relay_service`` are what the role offers once those services run.
+    the low mark. ``dht_mode`` is ``server`` or ``client`` of the public DHT; ``provide`` is what the DHT is told that
+    we have: ``all`` that is pinned, its ``roots``, ``none``. ``relay_service`` is what the role offers once that runs.
     """
 
     name: str
@@ -23,7 +24,7 @@ class Role:
     discovery_interval: float
     replication: int
     prefetch: bool
-    announce: str
+    provide: str
     keeps_provider_records: bool
     storage_max: int
     memory_cache: int
@@ -39,19 +40,19 @@ ROLES: dict[str, Role] = {
     "master": Role(
         name="master", low_water=100, high_water=400, grace=30.0, dht_mode="server", relay_service="yes",
         discovery=("bootstrap", "mdns", "dht", "pubsub", "random-walk"), discovery_interval=60.0, replication=3,
-        prefetch=True, announce="all", keeps_provider_records=True, storage_max=100 * _GIB, memory_cache=512 * _MIB,
+        prefetch=True, provide="all", keeps_provider_records=True, storage_max=100 * _GIB, memory_cache=512 * _MIB,
         task_role="coordinator", idle_seconds=600.0, batches_when_idle=False,
     ),
     "worker": Role(
         name="worker", low_water=50, high_water=200, grace=20.0, dht_mode="server", relay_service="if-public",
         discovery=("bootstrap", "mdns", "dht", "pubsub"), discovery_interval=180.0, replication=2,
-        prefetch=True, announce="roots", keeps_provider_records=True, storage_max=20 * _GIB, memory_cache=128 * _MIB,
+        prefetch=True, provide="roots", keeps_provider_records=True, storage_max=20 * _GIB, memory_cache=128 * _MIB,
         task_role="worker", idle_seconds=300.0, batches_when_idle=False,
     ),
     "leecher": Role(
         name="leecher", low_water=20, high_water=100, grace=10.0, dht_mode="client", relay_service="no",
         discovery=("bootstrap", "mdns"), discovery_interval=600.0, replication=1,
-        prefetch=False, announce="none", keeps_provider_records=False, storage_max=10 * _GIB, memory_cache=64 * _MIB,
+        prefetch=False, provide="none", keeps_provider_records=False, storage_max=10 * _GIB, memory_cache=64 * _MIB,
         task_role="none", idle_seconds=60.0, batches_when_idle=True,
     ),
 }  # fmt: skip

@@ -136,6 +136,29 @@ class PrivateKey:
         """The protobuf, secret included."""
         return _frame(self.kind, _dump_private(self.kind, self._key))
 
+    @classmethod
+    def decode_pem(cls, raw: Buffer) -> PrivateKey:
+        """Parse an unencrypted PKCS #8 key in PEM, as OpenSSL writes it; ``ConfigError`` where it is none."""
+        text = bytes(raw).strip()
+        if not text.startswith(b"-----BEGIN PRIVATE KEY-----"):
+            raise ConfigError("not an unencrypted private key in PEM (PKCS #8)")
+        try:
+            key = serialization.load_pem_private_key(text, password=None)
+            if isinstance(key, ed25519.Ed25519PrivateKey):
+                return cls(ED25519, key)
+            if isinstance(key, rsa.RSAPrivateKey):
+                return cls(RSA, key)
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                return cls(SECP256K1 if isinstance(key.curve, ec.SECP256K1) else ECDSA, key)
+        except (ValueError, TypeError, UnsupportedAlgorithm, ProtocolViolation):
+            pass
+        raise ConfigError("not a private key in PEM (PKCS #8) of a type that can be used") from None
+
+    def encode_pem(self) -> bytes:
+        """PKCS #8 in PEM, secret included and unencrypted."""
+        form = serialization.PrivateFormat.PKCS8
+        return self._key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
     def peer_id(self) -> PeerID:
         """The peer id of the public half."""
         return self.public_key.peer_id()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.cid import CID, CODEC_NAMES, DAG_PB, RAW
 from ipfs_kit_py.core.config import MAX_DAG_DEPTH, MAX_FILE_BYTES
-from ipfs_kit_py.core.errors import InvalidBlock, NotAFile
+from ipfs_kit_py.core.errors import InvalidBlock, NotAFile, TooLarge
 from ipfs_kit_py.dag import dag_pb, unixfs
 from ipfs_kit_py.dag.plan import UNKNOWN_BYTES, OrderedPlan, Place, Run, link_weight
 
@@ -23,11 +23,13 @@ class FileReader(OrderedPlan):
     """A plan whose results are the file's bytes from ``start`` up to ``stop`` (``None``: the end), as views.
 
     ``feed`` raises ``InvalidBlock`` naming the block whose sizes contradict those of its parent, or which is no part
-    of a file, and ``NotAFile`` where the root is something else.
+    of a file, ``NotAFile`` where the root is something else, and ``TooLarge`` where it says that the file has more than
+    ``most`` bytes, before any other block is wanted.
     """
 
-    def __init__(self, root: CID, start: int = 0, stop: int | None = None) -> None:
+    def __init__(self, root: CID, start: int = 0, stop: int | None = None, *, most: int | None = None) -> None:
         super().__init__(Place(root, UNKNOWN_BYTES))
+        self._most = most
         self._start = max(start, 0)
         self._stop = stop
         self.size: int | None = None  # of the whole file, once the root is here
@@ -112,5 +114,7 @@ class FileReader(OrderedPlan):
     def _check(self, place: Place, size: int) -> None:
         if place.depth == 0:
             self.size = size
+            if self._most is not None and size > self._most:
+                raise TooLarge(f"{place.cid} has {size} bytes, more than the {self._most} that were allowed")
         elif place.size != size:
             raise InvalidBlock(f"block {place.cid} holds {size} bytes of the file, its parent says {place.size}")

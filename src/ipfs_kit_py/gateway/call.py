@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import LocalError
 
 if TYPE_CHECKING:
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 class UsageError(LocalError, ValueError):
     """A verb was called with arguments that it does not take."""
+
+
+async def whole(entry: Entry, limit: int = 8 << 20) -> bytes:
+    """The bytes of a file that was sent; ``UsageError`` where it is none or has over ``limit`` bytes."""
+    if entry.chunks is None:
+        raise UsageError("expected a file, not a directory or a link")
+    data = bytearray()
+    async with finishing(entry.chunks()) as chunks:
+        async for chunk in chunks:
+            data += chunk
+            if len(data) > limit:
+                raise UsageError(f"the body is larger than the {limit} bytes that one block or value may have")
+    return bytes(data)
 
 
 class Output(Protocol):

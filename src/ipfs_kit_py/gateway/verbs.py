@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from ipfs_kit_py import __version__
 from ipfs_kit_py.core import kubo_shapes as shapes
 from ipfs_kit_py.core.cid import CID, PeerID
-from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs
-from ipfs_kit_py.gateway.call import UsageError
+from ipfs_kit_py.gateway.call import UsageError, whole
+from ipfs_kit_py.gateway.name_verbs import NAME_VERBS
+from ipfs_kit_py.gateway.routing_verbs import ROUTING_VERBS
 from ipfs_kit_py.gateway.tier_verbs import TIER_VERBS
 from ipfs_kit_py.gateway.verb import BYTES, JSON, ROWS, Verb
 
 if TYPE_CHECKING:
-    from ipfs_kit_py.content.files import Entry
     from ipfs_kit_py.gateway.call import Call
 
 
@@ -73,7 +73,7 @@ async def _block_get(call: Call) -> None:
 
 async def _block_put(call: Call) -> None:
     async for entry in call.uploads():
-        data = await _whole(entry)
+        data = await whole(entry)
         cid = await call.node.block_put(
             data,
             codec=call.text("cid-codec", "raw"),
@@ -99,18 +99,6 @@ async def _block_rm(call: Call) -> None:
             await call.row(shapes.block_removed(text))
 
 
-async def _whole(entry: Entry, limit: int = 8 << 20) -> bytes:
-    if entry.chunks is None:
-        raise UsageError("expected a file, not a directory or a link")
-    data = bytearray()
-    async with finishing(entry.chunks()) as chunks:
-        async for chunk in chunks:
-            data += chunk
-            if len(data) > limit:
-                raise UsageError(f"the body is larger than the {limit} bytes that one block or value may have")
-    return bytes(data)
-
-
 async def _dag_get(call: Call) -> None:
     codec = call.text("output-codec", "dag-json")
     await call.data(codecs.encode(await call.node.dag_get(call.argument("path")), codecs.codec_number(codec)))
@@ -118,7 +106,7 @@ async def _dag_get(call: Call) -> None:
 
 async def _dag_put(call: Call) -> None:
     async for entry in call.uploads():
-        value = codecs.decode(codecs.codec_number(call.text("input-codec", "dag-json")), await _whole(entry))
+        value = codecs.decode(codecs.codec_number(call.text("input-codec", "dag-json")), await whole(entry))
         cid = await call.node.dag_put(
             value, codec=call.text("store-codec", "dag-cbor"), mhtype=call.text("hash", "sha2-256"),
             pin=call.flag("pin"),
@@ -235,32 +223,37 @@ async def _shutdown(call: Call) -> None:
     call.node.request_stop()
 
 
-VERBS: dict[str, Verb] = TIER_VERBS | {
-    "add": Verb(_add, ROWS, uploads=True),
-    "cat": Verb(_cat, BYTES),
-    "get": Verb(_get, BYTES),
-    "ls": Verb(_ls, ROWS),
-    "block/get": Verb(_block_get, BYTES),
-    "block/put": Verb(_block_put, ROWS, uploads=True),
-    "block/stat": Verb(_block_stat, JSON),
-    "block/rm": Verb(_block_rm, ROWS),
-    "dag/get": Verb(_dag_get, BYTES),
-    "dag/put": Verb(_dag_put, ROWS, uploads=True),
-    "dag/export": Verb(_dag_export, BYTES),
-    "dag/import": Verb(_dag_import, ROWS, uploads=True),
-    "dag/stat": Verb(_dag_stat, ROWS),
-    "pin/add": Verb(_pin_add, JSON),
-    "pin/rm": Verb(_pin_rm, JSON),
-    "pin/ls": Verb(_pin_ls, JSON),
-    "id": Verb(_id, JSON),
-    "swarm/connect": Verb(_swarm_connect, JSON),
-    "swarm/disconnect": Verb(_swarm_disconnect, JSON),
-    "swarm/peers": Verb(_swarm_peers, JSON),
-    "swarm/addrs": Verb(_swarm_addrs, JSON),
-    "repo/gc": Verb(_repo_gc, ROWS),
-    "repo/stat": Verb(_repo_stat, JSON),
-    "repo/verify": Verb(_repo_verify, ROWS),
-    "stats": Verb(_stats, JSON),
-    "version": Verb(_version, JSON),
-    "shutdown": Verb(_shutdown, JSON),
-}
+VERBS: dict[str, Verb] = (
+    TIER_VERBS
+    | NAME_VERBS
+    | ROUTING_VERBS
+    | {
+        "add": Verb(_add, ROWS, uploads=True),
+        "cat": Verb(_cat, BYTES),
+        "get": Verb(_get, BYTES),
+        "ls": Verb(_ls, ROWS),
+        "block/get": Verb(_block_get, BYTES),
+        "block/put": Verb(_block_put, ROWS, uploads=True),
+        "block/stat": Verb(_block_stat, JSON),
+        "block/rm": Verb(_block_rm, ROWS),
+        "dag/get": Verb(_dag_get, BYTES),
+        "dag/put": Verb(_dag_put, ROWS, uploads=True),
+        "dag/export": Verb(_dag_export, BYTES),
+        "dag/import": Verb(_dag_import, ROWS, uploads=True),
+        "dag/stat": Verb(_dag_stat, ROWS),
+        "pin/add": Verb(_pin_add, JSON),
+        "pin/rm": Verb(_pin_rm, JSON),
+        "pin/ls": Verb(_pin_ls, JSON),
+        "id": Verb(_id, JSON),
+        "swarm/connect": Verb(_swarm_connect, JSON),
+        "swarm/disconnect": Verb(_swarm_disconnect, JSON),
+        "swarm/peers": Verb(_swarm_peers, JSON),
+        "swarm/addrs": Verb(_swarm_addrs, JSON),
+        "repo/gc": Verb(_repo_gc, ROWS),
+        "repo/stat": Verb(_repo_stat, JSON),
+        "repo/verify": Verb(_repo_verify, ROWS),
+        "stats": Verb(_stats, JSON),
+        "version": Verb(_version, JSON),
+        "shutdown": Verb(_shutdown, JSON),
+    }
+)

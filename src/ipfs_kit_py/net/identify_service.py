@@ -78,6 +78,12 @@ class IdentifyService:
         self._told: tuple[frozenset[str], tuple[str, ...]] | None = None
         self._seq = int(us.clock())  # so that it grows over restarts
         self._records: dict[tuple[int, tuple[str, ...]], bytes] = {}
+        self._watchers: list[Callable[[PeerID], None]] = []
+
+    def watch(self, identified: Callable[[PeerID], None]) -> Callable[[], None]:
+        """Call back after a peer has said who it is, and whenever it says something new. Returns what ends it."""
+        self._watchers.append(identified)
+        return lambda: self._watchers.remove(identified)
 
     # --- what is known ------------------------------------------------------------------------------------------------
     def identity(self, peer: PeerID) -> Identity | None:
@@ -220,6 +226,8 @@ class IdentifyService:
             self._book.add(peer, believed, Provenance.SIGNED, replace=True)
         if identity.observed is not None:
             self._note_observed(identity.observed, peer)
+        for identified in tuple(self._watchers):
+            identified(peer)
 
     def _certified(self, peer: PeerID, raw: bytes) -> tuple[str, ...] | None:
         """The addresses of a signed record, ``None`` where there is none or a newer one is known."""

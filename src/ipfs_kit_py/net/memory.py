@@ -194,7 +194,7 @@ class MemoryNetwork:
     dials: list[tuple[float, str]] = field(default_factory=list)
     backlog: int = 64
     _links: dict[frozenset[str], Link] = field(default_factory=dict)
-    _pipes: list[tuple[frozenset[str], MemoryStream]] = field(default_factory=list)
+    _pipes: dict[frozenset[str], list[MemoryStream]] = field(default_factory=dict)
     _next_port: int = FIRST_PORT
 
     def transport(self, ip: str) -> MemoryTransport:
@@ -212,10 +212,8 @@ class MemoryNetwork:
 
     def reset(self, one: str, other: str) -> None:
         """Break every pipe between two hosts."""
-        key = frozenset((one, other))
-        for _key, stream in [row for row in self._pipes if row[0] == key]:
+        for stream in self._pipes.pop(frozenset((one, other)), []):
             stream.reset()
-        self._pipes = [row for row in self._pipes if row[0] != key]
 
     def port(self) -> int:
         """A free port."""
@@ -229,8 +227,8 @@ class MemoryNetwork:
         out, back = _Flow(link, self.rng), _Flow(link, self.rng)
         listener.offer(MemoryStream(there, here, back, out))
         stream = MemoryStream(here, there, out, back)
-        self._pipes = [row for row in self._pipes if not row[1].is_closed]
-        self._pipes.append((frozenset((ip, host)), stream))
+        key = frozenset((ip, host))
+        self._pipes[key] = [*(old for old in self._pipes.get(key, ()) if not old.is_closed), stream]
         return stream
 
 

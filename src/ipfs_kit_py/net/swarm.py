@@ -197,6 +197,15 @@ class Swarm:
     def is_local(self, peer: PeerID) -> bool:
         return any(reach(entry.connection) < Scope.PUBLIC for entry in self._pool.of(peer))
 
+    def reach_of(self, peer: PeerID) -> Scope:
+        """From how far away a peer talks to us, by its nearest connection; ``PUBLIC`` without any."""
+        return min((reach(entry.connection) for entry in self._pool.of(peer)), default=Scope.PUBLIC)
+
+    def on_identified(self, identified: Callable[[PeerID], None]) -> Callable[[], None]:
+        """Call back, on the loop, after a peer has said what it speaks and where it is, and whenever that changes.
+        Returns the function that ends it."""
+        return self._identify.watch(identified)
+
     def protocols_of(self, peer: PeerID) -> frozenset[str]:
         return self._identify.protocols_of(peer)
 

@@ -105,7 +105,7 @@ class AddingVerbs(Services):
                 async for row in rows:
                     if row.is_root and row.cid is not None and pin and not only_hash:
                         await threads.run(Pool.WORK, partial(self._store.pins.add, row.cid, name=row.name))
-                        self._pins_changed()
+                        self._pins_changed(row.cid)
                     yield row
 
     async def store_bytes(self, cid: CID, data: bytes, *, pin: bool = True) -> None:
@@ -121,4 +121,4 @@ class AddingVerbs(Services):
         await self._source.put_many(blocks, kept=pin)
         if pin:
             await threads.run(Pool.WORK, partial(self._store.pins.add, cid))
-            self._pins_changed()
+            self._pins_changed(cid)

@@ -16,8 +16,6 @@ from ipfs_kit_py.content.prefetching import Prefetching
 from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
 from ipfs_kit_py.core.config import (
-    BOOTSTRAP_RETRY_MAX_SECONDS,
-    BOOTSTRAP_RETRY_SECONDS,
     MEMORY_ONLY_BYTES,
     TRIM_SECONDS,
     NodeConfig,
@@ -26,10 +24,17 @@ from ipfs_kit_py.core.config import (
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError, NodeDied, NotRunning, StorageError
 from ipfs_kit_py.crypto.key_file import load_or_create
 from ipfs_kit_py.crypto.keys import PrivateKey
+from ipfs_kit_py.net.addresses import parse
 from ipfs_kit_py.net.swarm import Swarm
 from ipfs_kit_py.node.base import Remote
+from ipfs_kit_py.node.dht import Announcing, StoredParts, build_dht
+from ipfs_kit_py.node.discovering import build_discovery
+from ipfs_kit_py.node.naming import build_naming
 from ipfs_kit_py.node.node import Node
+from ipfs_kit_py.node.reputations import Reputations
+from ipfs_kit_py.node.routers import build_finding, build_searches
 from ipfs_kit_py.repo import Repo
+from ipfs_kit_py.routing.dnslink import DnsLink
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.disk import DiskStore
 from ipfs_kit_py.storage.memory import MemoryStore
@@ -74,8 +79,9 @@ async def open_node(
         async with trio.open_nursery() as services:
             this = _ThisNode()
             await threads.run(Pool.WORK, _open_tiers, config, this, tiers)
-            node = this.node = await _wire(config, key, local, tiers, services)
-            _start(node, services, short=short or store is not None)
+            passing = short or store is not None
+            node = this.node = await _wire(config, key, local, tiers, services, short=passing)
+            _start(node, services, short=passing)
             started = True
             try:
                 yield node
@@ -155,15 +161,36 @@ def _open_store(config: NodeConfig) -> LocalStore:
 
 
 async def _wire(
-    config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery
-) -> Node:
-    swarm = exchange = None
+    config: NodeConfig, key: PrivateKey, store: LocalStore, tiers: Sequence[RemoteTier], services: trio.Nursery,
+    *, short: bool,
+) -> Node:  # fmt: skip
+    swarm = exchange = dht = announcing = finding = discovery = None
     if config.libp2p and not config.offline:
         path = Repo(config.repo).book_path if config.repo is not None else None
         swarm = Swarm(key, config, book_path=path)
         await services.start(swarm.run)
-        exchange = Bitswap(swarm, store, random.Random())
+        dht = build_dht(config, swarm, store)
+        if dht is not None:
+            await services.start(dht.run)
+            if not short:
+                announcing = Announcing(dht, store, config.role_policy.provide, services)
+                await services.start(announcing.reprovider.run)
+        known = Reputations(swarm, None if config.repo is None else StoredParts(store.records))
+        await services.start(known.run)
+        searches = build_searches(known.providers)
+        exchange = Bitswap(
+            swarm, store, random.Random(), find_providers=searches.find, on_dialled=searches.on_dialled,
+            lore=known.providers,
+        )  # fmt: skip
+        known.providers.owed = exchange.owed
         await services.start(exchange.run)
+        tells = None if announcing is None else announcing.reprovider
+        finding = build_finding(swarm, exchange, known.providers, searches, dht=dht, tells=tells)
+        await services.start(finding.router.run)
+        for peer in filter(None, (parse(text).peer for text in config.peer_addresses)):
+            exchange.always_ask(peer)
+        discovery = build_discovery(config, swarm, walker=dht, short=short)
+        await services.start(discovery.run)
     if not tiers:
         source, remote = BlockSource(store, exchange), None
     else:
@@ -176,17 +203,24 @@ async def _wire(
     if source.exchange is not None and config.role_policy.prefetch:
         prefetching = Prefetching(source, source.exchange, Prefetcher(config.role_policy.memory_cache))
         await services.start(prefetching.run)
-    return Node(
-        config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching
-    )
+    node = Node(
+        config, key, source, store, services, network=swarm, exchange=exchange, remote=remote, prefetching=prefetching,
+        dht=dht, announcing=announcing,
+    )  # fmt: skip
+    node.set_finding(finding)
+    node.set_discovery(discovery)
+    node.set_routing(None if dht is None or finding is None else finding.router)
+    keystore = node.keystore if config.repo is not None else None
+    dnslink = None if config.offline else DnsLink()
+    node.set_naming(await build_naming(dht, store, keystore, dnslink=dnslink))
+    return node
 
 
 def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
     """The work that a node does by itself. One that lives for a command's length leaves what is slow to others."""
-    for address in node.config.peer_addresses if node.has_network else ():
-        services.start_soon(_stay_connected, node, address)
     if short:
         return
+    services.start_soon(node.naming.run)
     services.start_soon(_trim, node.store)
     if node.remote is not None:
         services.start_soon(node.remote.replicas.run)
@@ -259,16 +293,3 @@ async def _trim(store: LocalStore) -> None:
             return
         except StorageError as error:
             logger.error("the cache cannot be trimmed: %s", error)
-
-
-async def _stay_connected(node: Node, address: str) -> None:
-    """Dial a configured peer, and again whenever it is gone."""
-    pause = BOOTSTRAP_RETRY_SECONDS
-    while True:
-        try:
-            await node.connect(address)
-            pause = BOOTSTRAP_RETRY_SECONDS
-        except IPFSKitError as error:
-            logger.warning("configured peer %s: %s", address, error)
-            pause = min(pause * 2, BOOTSTRAP_RETRY_MAX_SECONDS)
-        await trio.sleep(pause)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ipfs_kit_py.core.config import NodeConfig
     from ipfs_kit_py.crypto.keys import PrivateKey
     from ipfs_kit_py.net.swarm import Swarm
+    from ipfs_kit_py.node.dht import Announcing
+    from ipfs_kit_py.routing.dht import Dht
     from ipfs_kit_py.storage.base import LocalStore
 
 
@@ -32,7 +34,8 @@ class Remote(NamedTuple):
 
 
 class Services:
-    """A node's services. ``network`` and ``exchange`` are ``None`` on an offline node, ``remote`` without tiers."""
+    """A node's services. ``network`` and ``exchange`` are ``None`` on an offline node, ``remote`` without tiers,
+    ``dht`` where it is off, ``announcing`` on a node that lives for one command."""
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class Services:
         exchange: Bitswap | None,
         remote: Remote | None = None,
         prefetching: Prefetching | None = None,
+        dht: Dht | None = None,
+        announcing: Announcing | None = None,
     ) -> None:
         self.config = config
         self.peer_id: PeerID = key.peer_id()
@@ -57,6 +62,8 @@ class Services:
         self._exchange = exchange
         self._remote = remote
         self._prefetching = prefetching
+        self._dht = dht
+        self._announcing = announcing
         self._trees = Trees(nursery, source)
 
     @property
@@ -92,10 +99,12 @@ class Services:
             raise NotAFile(f"{path} is a value inside of {found.cid}, not a block; use `dag get`")
         return found.cid
 
-    def _pins_changed(self) -> None:
-        """Have the copies of pins at remote tiers looked after."""
+    def _pins_changed(self, *added: CID) -> None:
+        """Have the copies of pins at remote tiers looked after, and the DHT told of those that were added."""
         if self._remote is not None:
             self._remote.replicas.wake()
+        if self._announcing is not None:
+            self._announcing.on_pins(added)
 
     def _pinned(self) -> set[bytes]:
         """Multihashes of everything that a pin keeps."""

@@ -80,7 +80,7 @@ class BlockVerbs(Services):
         await self._source.put_many([Block(cid, data)], kept=True)
         if pin:
             await threads.run(Pool.WORK, partial(self._store.pins.add, cid, recursive=True))
-            self._pins_changed()
+            self._pins_changed(cid)
         return cid
 
     async def block_stat(self, cid: CID | str) -> int:
@@ -125,7 +125,7 @@ class BlockVerbs(Services):
                 for root, problem in found.roots:
                     if not problem:
                         await threads.run(Pool.WORK, self._store.pins.add, root)
-                self._pins_changed()
+                self._pins_changed(*(root for root, problem in found.roots if not problem))
         return found
 
     async def dag_stat(self, path: str | CID) -> dags.DagStat:

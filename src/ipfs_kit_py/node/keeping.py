@@ -58,7 +58,7 @@ class KeepingVerbs(Services):
                 with self._source.session() as session:
                     await self._source.put_many([Block(cid, await session.get(cid))], kept=True)
             await threads.run(Pool.WORK, partial(self._store.pins.add, cid, recursive=recursive, name=name))
-        self._pins_changed()
+        self._pins_changed(cid)
         return cid
 
     async def pin_rm(self, path: str | CID) -> CID:

@@ -11,10 +11,14 @@ from ipfs_kit_py.content.known import built_as
 from ipfs_kit_py.core.errors import HashMismatch, NotRunning
 from ipfs_kit_py.node.adding import AddingVerbs
 from ipfs_kit_py.node.blocks import BlockVerbs
+from ipfs_kit_py.node.discovering import DiscoveryVerbs
+from ipfs_kit_py.node.finding import FindingVerbs
 from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
+from ipfs_kit_py.node.naming import NameVerbs
 from ipfs_kit_py.node.peers import PeerVerbs
 from ipfs_kit_py.node.reading import ReadingVerbs
+from ipfs_kit_py.node.routing_verbs import RoutingVerbs
 from ipfs_kit_py.node.tiering import TierVerbs
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
@@ -32,7 +36,11 @@ if TYPE_CHECKING:
     from ipfs_kit_py.crypto.keys import PrivateKey
     from ipfs_kit_py.net.swarm import Swarm, SwarmStatistics
     from ipfs_kit_py.node.base import Remote
+    from ipfs_kit_py.node.dht import Announcing
     from ipfs_kit_py.node.messages import MessageHandler
+    from ipfs_kit_py.routing.dht import Dht, DhtStatistics
+    from ipfs_kit_py.routing.discovery.discovery import DiscoveryStatistics
+    from ipfs_kit_py.routing.provider import ReproviderStatistics
     from ipfs_kit_py.storage.base import LocalStore, StoreStatistics, TierStatistics
     from ipfs_kit_py.storage.prefetch import PrefetchStatistics
     from ipfs_kit_py.storage.threads import ThreadStatistics
@@ -42,7 +50,8 @@ if TYPE_CHECKING:
 class NodeStatistics:
     """Counters of every service; ``None`` for those that a node without network has not got. ``tiers`` are those of
     this machine, the fastest first; ``sources`` those of missing blocks, peers first, and ``replicas`` the copies at
-    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none. ``threads``: the
+    remote tiers: both empty without remote tiers. ``prefetch``: ``None`` where the role has none. ``dht``,
+    ``providing`` (what the DHT is told) and ``discovery``: ``None`` where there is none. ``threads``: the
     pools of the loop, which its nodes share."""
 
     store: StoreStatistics
@@ -52,10 +61,16 @@ class NodeStatistics:
     sources: list[OriginStatistics]
     replicas: list[ReplicaStatistics]
     prefetch: PrefetchStatistics | None
+    dht: DhtStatistics | None
+    providing: ReproviderStatistics | None
+    discovery: DiscoveryStatistics | None
     threads: list[ThreadStatistics]
 
 
-class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs):
+class Node(
+    PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs, RoutingVerbs, FindingVerbs,
+    DiscoveryVerbs,
+):  # fmt: skip
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 
     Verbs that need the network raise ``NotRunning`` on an offline node; those that need content that nobody has wait
@@ -74,10 +89,12 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
         exchange: Bitswap | None,
         remote: Remote | None = None,
         prefetching: Prefetching | None = None,
+        dht: Dht | None = None,
+        announcing: Announcing | None = None,
     ) -> None:
         super().__init__(
             config, key, source, store, nursery, network=network, exchange=exchange, remote=remote,
-            prefetching=prefetching,
+            prefetching=prefetching, dht=dht, announcing=announcing,
         )  # fmt: skip
         self._messages = None if network is None else Messages(network, self._make_ready)
         self._maker: Callable[[str], Iterable[bytes] | None] | None = None
@@ -107,6 +124,9 @@ class Node(PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierV
             [] if self._remote is None else self._remote.misses.statistics(),
             [] if self._remote is None else await threads.run(Pool.WORK, self._remote.replicas.statistics),
             None if self._prefetching is None else self._prefetching.statistics(),
+            None if self._dht is None else self._dht.statistics(),
+            None if self._announcing is None else self._announcing.reprovider.statistics(),
+            None if self._discovery is None else self._discovery.statistics(),
             threads.statistics(),
         )
 

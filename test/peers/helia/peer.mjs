@@ -21,6 +21,20 @@ import { CID } from 'multiformats/cid'
 
 const LIMIT = 600_000 // milliseconds for one operation; the other side has its own limit
 
+// The DHT of its own networks alone, and only where a test wants one: it asks around by itself.
+async function dht () {
+  const { kadDHT, removePublicAddressesMapper } = await import('@libp2p/kad-dht')
+  const { ipnsSelector } = await import('ipns/selector')
+  const { ipnsValidator } = await import('ipns/validator')
+  return kadDHT({
+    protocol: '/ipfs/lan/kad/1.0.0',
+    peerInfoMapper: removePublicAddressesMapper,
+    clientMode: false,
+    validators: { ipns: ipnsValidator },
+    selectors: { ipns: ipnsSelector }
+  })
+}
+
 const light = createHeliaLight({
   blockstore: new MemoryBlockstore(),
   datastore: new MemoryDatastore(),
@@ -31,7 +45,7 @@ const helia = withBitswap(withLibp2pLight(light, {
   transports: [tcp()],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
-  services: { identify: identify(), ping: ping() }
+  services: { identify: identify(), ping: ping(), ...(process.argv.includes('dht') && { dht: await dht() }) }
 }))
 await helia.start()
 const files = unixfs(helia)
@@ -114,6 +128,36 @@ const operations = {
       await Promise.all(batch.map(visit))
     }
     return [...seen]
+  },
+  async dhtSize () {
+    return libp2p.services.dht.routingTable.size
+  },
+  async provide (cid) {
+    await libp2p.contentRouting.provide(CID.parse(cid), { signal: signal() })
+  },
+  async findProviders (cid) {
+    const found = {}
+    for await (const peer of libp2p.contentRouting.findProviders(CID.parse(cid), { signal: signal() })) {
+      found[peer.id] = peer.multiaddrs.map(String)
+    }
+    return found
+  },
+  async findPeer (peer) {
+    return (await libp2p.peerRouting.findPeer(peerIdFromString(peer), { signal: signal() })).multiaddrs.map(String)
+  },
+  async publish (value) {
+    const { createIPNSRecord, marshalIPNSRecord, multihashToIPNSRoutingKey } = await import('ipns')
+    const { generateKeyPair } = await import('@libp2p/crypto/keys')
+    const key = await generateKeyPair('Ed25519')
+    const name = key.publicKey.toMultihash()
+    const record = await createIPNSRecord(key, value, 1, 3_600_000)
+    await libp2p.contentRouting.put(multihashToIPNSRoutingKey(name), marshalIPNSRecord(record), { signal: signal() })
+    return String(key.publicKey)
+  },
+  async resolve (peer) {
+    const { multihashToIPNSRoutingKey, unmarshalIPNSRecord } = await import('ipns')
+    const key = multihashToIPNSRoutingKey(peerIdFromString(peer).toMultihash())
+    return unmarshalIPNSRecord(await libp2p.contentRouting.get(key, { signal: signal() })).value
   },
   async blockPut (cid, path) {
     await helia.blockstore.put(CID.parse(cid), await fsp.readFile(path))

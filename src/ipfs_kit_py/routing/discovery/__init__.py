@@ -1,0 +1,1 @@
+"""Finding peers: mDNS, bootstrap lists, walks through the DHT, configured peers."""
