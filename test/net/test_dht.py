@@ -479,7 +479,7 @@ def acquaint(members: list[Member], rng: random.Random) -> None:
             table.on_lookup(target, now)
 
 
-def kept_by_nearest(members: list[Member], key: bytes) -> int:
+def keepers(members: list[Member], key: bytes) -> int:
     """How many of the 20 closest to a key have a record of who provides it."""
     nearest = sorted(members, key=lambda member: kad_key(member.peer_id.raw) ^ kad_key(key))[:20]
     return sum(bool(member.dht._providers[member.side.side].get(key, 0.0, random.Random(1))) for member in nearest)
@@ -494,7 +494,7 @@ def test_two_hundred_nodes_in_one_process() -> None:
             for number in range(8):
                 key, (provider, *seekers) = CID.of(bytes([number])).multihash, rng.sample(members, 4)
                 await provider.dht.provide([key])
-                await settle(lambda key=key: kept_by_nearest(members, key) >= 10)
+                await settle(lambda key=key: keepers(members, key) >= 18)
                 for member in seekers:
                     assert [row.peer for row in await member.providers(key)] == [provider.peer_id]
             walks = [member.side.statistics() for member in members if member.side.statistics().lookups]
