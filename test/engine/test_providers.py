@@ -598,4 +598,5 @@ def test_a_refusal_ends_what_was_believed_of_a_content() -> None:
     known.on_refused(peer(1), b"key")
     assert known.find_cached(b"key") == (provider(2),)
     assert known.affinity.of(peer(1), b"key", NOW) == 0.0
-    assert known.demand.of(b"key", NOW) == 1.0
+    assert [known.wanted(b"key") for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert known.wanted(b"other") == 1.0
