@@ -465,6 +465,7 @@ KAD_VALUES = 4096  # signed records kept for others, at most 10 KiB each; the on
 KAD_VALUE_SECONDS = 48 * 3600.0  # a value is kept after it was put; Amino's number
 KAD_VALUES_PER_PEER = 256  # of those that one peer put; a peer with more pushes out its own
 KAD_QUORUM = 16  # good values that get_value waits for before it settles on the best; Kubo's number for names
+KAD_REFRESH_PAUSE = 0.2  # seconds before a refresh that is due: what a new peer was connected for comes first
 KAD_LOOKUPS = 32  # of one DHT at once; others wait
 KAD_SEND_SECONDS = 10.0  # for one peer to take a record, dialling included
 KAD_SENDS = 20  # records that are put to peers at once, of one call

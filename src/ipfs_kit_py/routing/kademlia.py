@@ -19,6 +19,7 @@ from ipfs_kit_py.core.config import (
     KAD_K,
     KAD_LOOKUPS,
     KAD_PATIENCE,
+    KAD_REFRESH_PAUSE,
     KAD_RETRY_SECONDS,
     KAD_SEND_SECONDS,
     KAD_SENDS,
@@ -182,6 +183,7 @@ class Kademlia:
         return ok
 
     async def _refresh(self, refresh: Refresh) -> None:
+        await trio.sleep(KAD_REFRESH_PAUSE)
         await self.closest(refresh.key, patience=KAD_PATIENCE)
         self.table.on_lookup(refresh.target, trio.current_time())
         self._news.set()
