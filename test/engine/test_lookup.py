@@ -418,3 +418,43 @@ def test_the_faster_of_equally_useful_peers_are_asked_first() -> None:
 
 def test_a_lookup_without_anybody_is_done_at_once() -> None:
     assert Lookup(0, ()).next_action(0.0) == Done((), complete=True)
+
+
+class Checked(Lookup):
+    """Compares what it remembers of the last action with a look at all candidates."""
+
+    def _views_at(self, now: float) -> list[lookups._View]:
+        kept = super()._views_at(now)
+        fresh, until = [self._view(path, now) for path in range(self.paths)], self._fresh
+        for old, new in zip(kept, fresh, strict=True):
+            assert [row.info.peer for row in old.near] == [row.info.peer for row in new.near]
+            assert [row.info.peer for row in old.held] == [row.info.peer for row in new.held]
+        assert until > now
+        return kept
+
+
+@pytest.mark.parametrize("kind", ["dead", "liar"])
+@pytest.mark.parametrize("paths", [1, 3])
+def test_what_is_remembered_of_the_candidates_is_what_a_new_look_would_show(kind: str, paths: int) -> None:
+    found = world(kind, 0.2)
+    for seed in range(6):
+        rng = random.Random(seed)
+        me, target = rng.choice(found.honest()), rng.getrandbits(256)
+        lookup = Checked(target, found.seeds(me, target), me=me.info.peer, latency=me.table.latency, paths=paths)
+        assert found.run(lookup, target).done.complete
+
+
+def test_a_slow_peer_that_one_alone_named_is_not_waited_for_once_enough_have_answered() -> None:
+    seeds = infos(3, 5)
+    alone, both = infos(2, 6)
+    target = kad_key(alone.peer.raw) ^ 1
+    for named in (True, False):
+        lookup = Lookup(target, seeds, k=3, alpha=3, patience=4.0)
+        asks(lookup, 0.0)
+        lookup.on_answer(seeds[0].peer, [both if named else alone], 0.1)
+        lookup.on_answer(seeds[1].peer, [both] if named else [], 0.1)
+        lookup.on_answer(seeds[2].peer, [], 0.1)
+        assert len(asks(lookup, 0.1)) == 1
+        soft = lookup.deadline()
+        assert soft is not None
+        assert isinstance(lookup.next_action(soft), Done) is not named

@@ -426,6 +426,13 @@ def test_who_drips_is_known_to_be_slow() -> None:
     assert choose([candidate(3)], known, rng, NOW, size=MIB)[0].seconds < math.inf
 
 
+def test_equals_come_by_chance_not_as_they_were_named() -> None:
+    known, rng = reputation(), random.Random(1)
+    rows = [candidate(number) for number in range(4)]
+    first = {choose(rows, known, rng, NOW, count=1)[0].peer for _ in range(100)}
+    assert first == {row.provider.peer for row in rows}
+
+
 def test_a_liar_is_not_asked_because_the_others_failed_lately() -> None:
     known, rng = reputation(), random.Random(1)
     known.on_lie(peer(1), NOW)
@@ -591,4 +598,5 @@ def test_a_refusal_ends_what_was_believed_of_a_content() -> None:
     known.on_refused(peer(1), b"key")
     assert known.find_cached(b"key") == (provider(2),)
     assert known.affinity.of(peer(1), b"key", NOW) == 0.0
-    assert known.demand.of(b"key", NOW) == 1.0
+    assert [known.wanted(b"key") for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert known.wanted(b"other") == 1.0

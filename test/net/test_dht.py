@@ -436,6 +436,29 @@ def test_tables_and_records_outlive_a_restart() -> None:
     play(scenario)
 
 
+def test_nothing_is_written_where_nothing_has_changed() -> None:
+    async def scenario() -> None:
+        network, keeper = MemoryNetwork(), KeptInMemory()
+        async with routing(Member(network, "10.7.7.7", keeper=keeper)):
+            pass
+        assert not keeper.kept
+        other, keeping = Member(network, "10.0.0.1"), Member(network, "10.7.7.8", keeper=keeper)
+        async with routing(other, keeping):
+            await keeping.join(other)
+        assert set(keeper.kept) == {"lan/table"}
+        keeper.kept["lan/providers"] = b"[0]"
+        before = dict(keeper.kept)
+        swarm = in_memory(network, "10.7.7.8", key=keeping.swarm._key)
+        again = Dht(swarm, clock=wall, keeper=keeper)
+        async with running(swarm), trio.open_nursery() as nursery:
+            await nursery.start(again.run)
+            assert len(again.sides[1].table) == 1
+            nursery.cancel_scope.cancel()
+        assert keeper.kept == before
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"5", b"[null, 5, {}, []]", b'[{"peer": 1}]', b"\xff", b'["x"]'])
 def test_damaged_records_are_passed_over(damage: bytes) -> None:
     async def scenario() -> None:
@@ -479,7 +502,7 @@ def acquaint(members: list[Member], rng: random.Random) -> None:
             table.on_lookup(target, now)
 
 
-def kept_by_nearest(members: list[Member], key: bytes) -> int:
+def keepers(members: list[Member], key: bytes) -> int:
     """How many of the 20 closest to a key have a record of who provides it."""
     nearest = sorted(members, key=lambda member: kad_key(member.peer_id.raw) ^ kad_key(key))[:20]
     return sum(bool(member.dht._providers[member.side.side].get(key, 0.0, random.Random(1))) for member in nearest)
@@ -494,7 +517,7 @@ def test_two_hundred_nodes_in_one_process() -> None:
             for number in range(8):
                 key, (provider, *seekers) = CID.of(bytes([number])).multihash, rng.sample(members, 4)
                 await provider.dht.provide([key])
-                await settle(lambda key=key: kept_by_nearest(members, key) >= 10)
+                await settle(lambda key=key: keepers(members, key) >= 18)
                 for member in seekers:
                     assert [row.peer for row in await member.providers(key)] == [provider.peer_id]
             walks = [member.side.statistics() for member in members if member.side.statistics().lookups]

@@ -69,9 +69,10 @@ def test_what_is_pinned_is_told_as_far_as_the_role_has_it(provide: str, blocks: 
     trio.run(scenario)
 
 
-def test_who_tells_of_nothing_tells_when_asked_to() -> None:
+@pytest.mark.parametrize("paths", [1, 3])
+def test_who_tells_of_nothing_tells_when_asked_to(paths: int) -> None:
     async def scenario() -> None:
-        async with chain(4) as (first, *_others, last):
+        async with chain(4, dht_paths=paths) as (first, *_others, last):
             root = await first.add_bytes(b"content")
             assert await providers(last, root) == []
             await first.provide([root])
@@ -107,6 +108,8 @@ def test_settings_that_cannot_be_are_named() -> None:
         NodeConfig(dht_mode="on")
     with pytest.raises(ConfigError, match="provide is one of all, roots, none, not 'some'"):
         NodeConfig(provide="some")
+    with pytest.raises(ConfigError, match="dht_paths is 1 to 8, not 9"):
+        NodeConfig(dht_paths=9)
     assert replace(NodeConfig(), dht_mode="server").role_policy.dht_mode == "server"
 
 

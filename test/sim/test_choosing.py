@@ -23,9 +23,7 @@ def results(world: World) -> dict[str, Outcome]:
 
 def test_the_own_choice_has_content_sooner(world: World, results: dict[str, Outcome]) -> None:
     own = results["own choice"].quantile(0.5)
-    share = 1.0 if world.fresh else 0.8
-    if world.fresh and not world.relayed:
-        share = 1.15  # nothing is to be known: what is left is chance
+    share = 1.15 if world.fresh else 0.8  # where next to nothing is to be known it is chance
     assert own <= share * results["random"].quantile(0.5)
     assert own <= share * results["Kademlia order"].quantile(0.5)
     assert own <= max(share, 1.0) * results["reputation alone"].quantile(0.5)

@@ -92,7 +92,8 @@ class Client:
         self._store = store
         self._wants = Wants(rng, lore)
         self._ingest = Ingest(store, self._wants.is_wanted, self._stored)
-        self._finder = Finder(network, find_providers, self._on_provider, on_dialled)
+        demand = None if lore is None else lore.wanted
+        self._finder = Finder(network, find_providers, self._on_provider, on_dialled, demand)
         self._on_stored = on_stored
         self._waiters: dict[CID, list[_Waiter]] = {}
         self._sessions: dict[int, set[_Waiter]] = {}

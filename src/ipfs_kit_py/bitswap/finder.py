@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
+from ipfs_kit_py.bitswap.places import Places
 from ipfs_kit_py.core import multiaddr
 from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.closing import finishing
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 class Finder:
     """``found(cid, peer)`` hears of each provider once it is connected. ``dialled(peer, ok, seconds)`` of every attempt
-    to connect to one that was not before."""
+    to connect to one that was not before. Of searches that wait for others to end, those for what is most in
+    ``demand`` come first."""
 
     def __init__(
         self,
@@ -38,18 +40,20 @@ class Finder:
         find_providers: FindProvidersFunction | None,
         found: Callable[[CID, PeerID], None],
         dialled: DialledFunction | None = None,
+        demand: Callable[[bytes], float] | None = None,
     ) -> None:
         self._network = network
         self._find_providers = find_providers
         self._found = found
         self._dialled = dialled
-        self._searches = trio.CapacityLimiter(PROVIDER_SEARCHES)
+        self._demand = demand
+        self._searches = Places(PROVIDER_SEARCHES)
 
     async def search(self, cid: CID) -> None:
         """Find providers of a block; cancel it when the block is here. What goes wrong ends this search alone."""
         if self._find_providers is None:
             return
-        async with self._searches:
+        async with self._searches.take(0.0 if self._demand is None else self._demand(cid.multihash)):
             try:
                 with trio.move_on_after(PROVIDER_SEARCH_MAX_SECONDS):
                     await self._search(cid, self._find_providers)

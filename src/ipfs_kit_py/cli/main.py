@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from ipfs_kit_py.cli.dag_commands import block, dag
+from ipfs_kit_py.cli.loading import load
 from ipfs_kit_py.cli.name_commands import key, name
 from ipfs_kit_py.cli.network_commands import routing, swarm
 from ipfs_kit_py.cli.options import Options, Request
-from ipfs_kit_py.cli.parser import flags, load, perform
+from ipfs_kit_py.cli.parser import flags, perform
 from ipfs_kit_py.cli.store_commands import cache, pin, repo
 
 app = typer.Typer(

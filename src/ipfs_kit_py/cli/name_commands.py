@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ipfs_kit_py.cli.loading import load
 from ipfs_kit_py.cli.options import Request
-from ipfs_kit_py.cli.parser import flags, group, load, perform
+from ipfs_kit_py.cli.parser import flags, group, perform
 
 key = group("key", "Keys that names are published with.")
 name = group("name", "Names: paths that can change, signed by a key.")

@@ -5,10 +5,11 @@ What a command does is loaded when it is used: help costs nothing else.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from ipfs_kit_py.cli.loading import load
 
 if TYPE_CHECKING:
     from ipfs_kit_py.cli.options import Request
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 def group(name: str, text: str) -> typer.Typer:
     """A group of commands."""
     return typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
-
-
-def load(module: str) -> Any:
-    """A module of the command line, by its name."""
-    return import_module(f"ipfs_kit_py.cli.{module}")
 
 
 def perform(context: typer.Context, request: Request, **more: Any) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
 from ipfs_kit_py.cli.hashing import only_hash
+from ipfs_kit_py.cli.loading import load
 from ipfs_kit_py.cli.output import complain, failing
 from ipfs_kit_py.cli.render import Rendering
 from ipfs_kit_py.cli.sources import entries
@@ -54,12 +54,8 @@ def _runner(options: Options, request: Request, rendering: Rendering) -> Callabl
         return partial(only_hash, repo, request, uploads, rendering)
     address = repo.daemon_address()
     if address is not None and not options.offline:
-        return partial(_load("remote").perform, address, options, request, uploads, rendering)
-    return partial(_load("embedded").perform, repo, options, request, uploads, rendering)
-
-
-def _load(name: str) -> Any:
-    return import_module(f"ipfs_kit_py.cli.{name}")
+        return partial(load("remote").perform, address, options, request, uploads, rendering)
+    return partial(load("embedded").perform, repo, options, request, uploads, rendering)
 
 
 async def _within(seconds: float | None, run: Callable[[], Awaitable[None]]) -> None:

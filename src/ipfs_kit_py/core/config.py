@@ -465,6 +465,7 @@ KAD_VALUES = 4096  # signed records kept for others, at most 10 KiB each; the on
 KAD_VALUE_SECONDS = 48 * 3600.0  # a value is kept after it was put; Amino's number
 KAD_VALUES_PER_PEER = 256  # of those that one peer put; a peer with more pushes out its own
 KAD_QUORUM = 16  # good values that get_value waits for before it settles on the best; Kubo's number for names
+KAD_REFRESH_PAUSE = 0.2  # seconds before a refresh that is due: what a new peer was connected for comes first
 KAD_LOOKUPS = 32  # of one DHT at once; others wait
 KAD_SEND_SECONDS = 10.0  # for one peer to take a record, dialling included
 KAD_SENDS = 20  # records that are put to peers at once, of one call
@@ -604,6 +605,7 @@ def _without_presets(peers: tuple[str, ...]) -> tuple[str, ...]:
 _OF_ROLE = (
     "low_water", "high_water", "grace", "storage_max", "memory_cache", "prefetch", "replication", "dht_mode", "provide",
 )  # fmt: skip
+DHT_MAX_PATHS = 8  # of one lookup, that share its requests at once
 DHT_MODES = ("server", "client", "off")
 PROVIDE = ("all", "roots", "none")
 
@@ -630,7 +632,8 @@ class NodeConfig:
     ``allow`` and ``deny`` gate by peer id or CIDR (``"10.0.0.0/8"``); a non-empty ``allow`` refuses all others.
     What is ``None`` is as the role has it: quota and memory tier in bytes, water marks and grace of connections,
     whether blocks are fetched ahead, in how many places, this node among them, a pin is to be, whether it serves the
-    public DHT (``dht_mode``: ``server``, ``client``, ``off`` for no DHT at all), and what it tells the DHT that it has
+    public DHT (``dht_mode``: ``server``, ``client``, ``off`` for no DHT at all; ``dht_paths``: disjoint paths of a
+    lookup, against peers that surround a key, 1 to 8), and what it tells the DHT that it has
     (``provide``: ``all`` that is pinned, its ``roots``, ``none``).
     ``shared_memory`` has the memory tier in ``/dev/shm``, for other processes to read in place (docs/store-format.md).
     ``tiers`` are tables with a ``type`` and what that needs (docs/tiers.md). ``libp2p=False`` leaves the tiers alone
@@ -645,6 +648,7 @@ class NodeConfig:
     bootstrap: tuple[str, ...] = ()
     mdns: bool = True
     dht_mode: str | None = None
+    dht_paths: int = 1
     provide: str | None = None
     identity_path: Path | None = None
     offline: bool = False
@@ -673,6 +677,8 @@ class NodeConfig:
         for name, known in (("dht_mode", DHT_MODES), ("provide", PROVIDE)):
             if (value := getattr(self, name)) is not None and value not in known:
                 raise ConfigError(f"{name} is one of {', '.join(known)}, not {value!r}")
+        if not 1 <= self.dht_paths <= DHT_MAX_PATHS:
+            raise ConfigError(f"dht_paths is 1 to {DHT_MAX_PATHS}, not {self.dht_paths}")
         names = [tier_name(spec) for spec in self.tiers]
         for name in names:
             if names.count(name) > 1:

@@ -265,6 +265,11 @@ class PeerLore(Protocol):
         related content, or are known to deliver fast. Strangers are not among them."""
         ...
 
+    def wanted(self, multihash: bytes) -> float:
+        """How often a content was searched for lately: of searches that wait, those come first that are most in
+        demand."""
+        ...
+
     def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
         """A batch of ``size`` verified bytes came, for a session that began with ``multihash``."""
         ...

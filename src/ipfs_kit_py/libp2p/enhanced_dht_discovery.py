@@ -83,7 +83,8 @@ class EnhancedDHTDiscovery:
 
     def find_providers(self, cid: str, count: int = 5, timeout: float = ROUTER_SECONDS) -> list[dict[str, Any]]:
         """Up to ``count`` providers, the best reputation first, each with ``peer_id``, ``multiaddrs`` (with
-        ``/p2p/<id>``), ``reputation`` (0 to 1, 0.5 of an unknown peer) and ``latency`` (seconds or ``None``).
+        ``/p2p/<id>``), ``reputation`` (0 to 1, what is sure of it: about 0.1 of a stranger) and ``latency`` (seconds or
+        ``None``).
 
         Twice as many are looked for, to have a choice. Empty where nobody was found, or nobody could be asked, which
         is logged.

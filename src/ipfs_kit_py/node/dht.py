@@ -71,7 +71,7 @@ def build_dht(config: NodeConfig, swarm: Swarm, store: LocalStore) -> Dht | None
     if mode == "off":
         return None
     keeper = None if config.repo is None else StoredParts(store.records)
-    return Dht(swarm, server=mode == "server", keeper=keeper)
+    return Dht(swarm, server=mode == "server", keeper=keeper, paths=config.dht_paths)
 
 
 class Announcing:

@@ -33,6 +33,7 @@ class Reputations:
     def __init__(self, swarm: Swarm, keeper: StoredParts | None) -> None:
         self.providers = Providers(swarm, random.Random(), time.time)
         self._keeper = keeper
+        self._saved = 0
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Load, then save now and then and at the end. What cannot be read or kept is told of and passed over."""
@@ -60,6 +61,10 @@ class Reputations:
             logger.warning("what was known of peers cannot be read: %s", error)
 
     async def _save(self, keeper: StoredParts) -> None:
+        """Write what has changed: nothing at all, in the life of most commands."""
+        changes = self.providers.reputation.changes
+        if changes == self._saved:
+            return
         parts = []
         for number, row in enumerate(self.providers.dump(), 1):
             parts.append(json.dumps(row))
@@ -67,5 +72,6 @@ class Reputations:
                 await trio.lowlevel.checkpoint()
         try:
             await keeper.save(_NAME, f"[{', '.join(parts)}]".encode())
+            self._saved = changes
         except IPFSKitError as error:
             logger.error("what is known of peers cannot be kept: %s", error)

@@ -116,8 +116,9 @@ def choose(
 ) -> list[Choice]:  # fmt: skip
     """The best ``count`` for ``size`` bytes, the best first.
 
-    Liars come last, however fast. Those of ``preferred`` come first where nothing speaks against them (lies,
-    failures). Where three or more are chosen, the last is now and then a stranger, the most promising one.
+    Liars come last, however fast; equals by chance, whoever was named first. Those of ``preferred`` come first where
+    nothing speaks against them (lies, failures). Where three or more are chosen, the last is now and then a stranger,
+    the most promising one.
     """
     size = CHOICE_SIZE if size is None or size < 0 else size
     rows = [(one, reputation.get(one.provider.peer), reputation.knows(one.provider.peer)) for one in candidates]
@@ -126,7 +127,13 @@ def choose(
         weighed = [one for one in weighed if one.wait <= 0.0]
     best = sorted(
         weighed,
-        key=lambda one: (one.lies, one.wait > 0.0, one.peer not in preferred or not _fit(one), one.seconds),
+        key=lambda one: (
+            one.lies,
+            one.wait > 0.0,
+            one.peer not in preferred or not _fit(one),
+            one.seconds,
+            rng.random(),
+        ),
     )
     chosen = best[: max(0, count)]
     if count >= 3 and len(best) > count and all(one.known for one in chosen) and rng.random() < CHOICE_TRIES_UNKNOWN:

@@ -19,7 +19,7 @@ class Choice(Protocol):
     def provider(self) -> Provider: ...
     @property
     def reputation(self) -> float:
-        """From 0, shunned, to 1; 0.5 of a peer that nothing is known of."""
+        """From 0, shunned, to 1: what is sure of it. Of a stranger little is, about 0.1."""
         ...
 
     @property

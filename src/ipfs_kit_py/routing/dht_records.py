@@ -41,6 +41,7 @@ class DhtRecords:
     ) -> None:  # fmt: skip
         self._sides, self._providers, self._values = sides, providers, values
         self._keeper, self._clock = keeper, clock
+        self._saved: dict[str, object] = {}  # how each was when it was loaded or saved last
 
     async def load(self) -> None:
         """Take up what was kept. What cannot be read is passed over: others will tell it again."""
@@ -51,6 +52,7 @@ class DhtRecords:
             age = self._age(saved)
             self._providers[side].load(saved[1:], now - age)
             self._values[side].load(await self._rows(f"{name}/values"), kademlia.network.peer_id, self._clock())
+        self._saved = self._states()
 
     def _age(self, saved: list[Any]) -> float:
         """Seconds since provider records were saved; their times are what was left then."""
@@ -88,14 +90,31 @@ class DhtRecords:
                 logger.error("the DHT's records were not kept: %s", error)
 
     async def save(self) -> None:
-        """Save all."""
+        """Save what has changed: nothing at all, in the life of most commands."""
+        for name, state in self._states().items():
+            if self._saved.get(name) != state:
+                await self._keeper.save(name, await self._encoded(name))
+                self._saved[name] = state
+
+    def _states(self) -> dict[str, object]:
+        """What tells whether each has changed: whom a table has, and counts of changes."""
+        found: dict[str, object] = {}
         for kademlia in self._sides:
-            side, name, now = kademlia.side, kademlia.side.name, trio.current_time()
-            await self._keeper.save(f"{name}/table", await _encoded(kademlia.table.dump(now)))
-            head: list[Any] = [self._clock()]
-            rows = self._providers[side].dump(now)
-            await self._keeper.save(f"{name}/providers", await _encoded(rows, head))
-            await self._keeper.save(f"{name}/values", await _encoded(self._values[side].dump()))
+            side, name = kademlia.side, kademlia.side.name
+            found[f"{name}/table"] = frozenset(kademlia.table.nearest(0, len(kademlia.table)))
+            found[f"{name}/providers"] = self._providers[side].changes
+            found[f"{name}/values"] = self._values[side].changes
+        return found
+
+    async def _encoded(self, name: str) -> bytes:
+        """The rows of one of them as they are now."""
+        [kademlia] = [one for one in self._sides if name.startswith(f"{one.side.name}/")]
+        now = trio.current_time()
+        if name.endswith("/table"):
+            return await _encoded(kademlia.table.dump(now))
+        if name.endswith("/providers"):
+            return await _encoded(self._providers[kademlia.side].dump(now), [self._clock()])
+        return await _encoded(self._values[kademlia.side].dump())
 
 
 async def _encoded(rows: Iterable[Any], head: Iterable[Any] = ()) -> bytes:

@@ -6,6 +6,7 @@ The engines decide (``kbuckets``, ``lookup``, the two stores); this gives them t
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from ipfs_kit_py.core.config import (
     KAD_CHECK_SECONDS,
     KAD_K,
     KAD_LOOKUPS,
+    KAD_PATIENCE,
+    KAD_REFRESH_PAUSE,
     KAD_RETRY_SECONDS,
     KAD_SEND_SECONDS,
     KAD_SENDS,
@@ -180,7 +183,8 @@ class Kademlia:
         return ok
 
     async def _refresh(self, refresh: Refresh) -> None:
-        await self.closest(refresh.key)
+        await trio.sleep(KAD_REFRESH_PAUSE)
+        await self.closest(refresh.key, patience=KAD_PATIENCE)
         self.table.on_lookup(refresh.target, trio.current_time())
         self._news.set()
 
@@ -232,23 +236,24 @@ class Kademlia:
         async with self._lookups:
             yield
 
-    def walk(self, key: bytes, ask: AskFunction, *, paths: int | None = None) -> Walk:
+    def walk(self, key: bytes, ask: AskFunction, *, paths: int | None = None, patience: float = KAD_PATIENCE) -> Walk:
         """A walk towards a key that asks peers by ``ask``; count it by ``ended`` when it has."""
         target = kad_key(key)
         lookup = Lookup(
             target, self.table.nearest(target, 2 * KAD_K), paths=paths or self._paths, me=self.network.peer_id,
-            latency=self.table.latency,
+            latency=self.table.latency, patience=patience,
         )  # fmt: skip
         return Walk(lookup, ask, late=self.on_failed)
 
-    async def closest(self, key: bytes) -> Done:
-        """The peers that are closest to a key; each has answered."""
+    async def closest(self, key: bytes, *, patience: float = math.inf) -> Done:
+        """The peers that are closest to a key; each has answered. What is stored has to be where others look: so it
+        waits for those to whom a connection takes longer than an answer of one that is connected."""
 
         async def ask(info: PeerInfo) -> list[PeerInfo]:
             return (await self.ask(info, Message(MessageType.FIND_NODE, key)))[1]
 
         async with self.place():
-            walk = self.walk(key, ask)
+            walk = self.walk(key, ask, patience=patience)
             done = await walk.run()
         self.ended(walk, done)
         return done

@@ -105,7 +105,6 @@ class _View:
 
 class Lookup:
     """``seeds``: best twice ``k`` of them, since all peers near the key may name the same ``k``, dead ones among them.
-
     ``paths``: disjoint ones (S/Kademlia). ``latency`` gives seconds of known peers (``Table.latency``): the faster of
     equally useful ones go first. ``me`` is never asked. ``per_group``: of one IP group among the closest, 0 for any
     number; loopback and private addresses do not count. ``patience``: where ``k`` have answered, how many times the
@@ -328,10 +327,8 @@ class Lookup:
 
     def _by_distance(self, infos: Iterable[PeerInfo]) -> list[tuple[int, PeerInfo]]:
         """The peers with their distances, closest first, each once, without ourselves."""
-        each = {info.peer.raw: info for info in infos}
-        each.pop(self._me or b"", None)
         known, target, rows = self._known, self.target, list[tuple[int, PeerInfo]]()
-        for raw, info in each.items():
+        for raw, info in {info.peer.raw: info for info in infos if info.peer.raw != self._me}.items():
             row = known.get(raw)
             rows.append((kad_key(raw) ^ target if row is None else row.distance, info))
         rows.sort(key=_first)
@@ -354,10 +351,9 @@ class Lookup:
 
     def _fits(self, row: Candidate, groups: dict[str, int]) -> bool:
         """Whether a network has room for one more; then it is counted."""
-        most = self.per_group
-        if most:
+        if self.per_group:
             for group in row.groups:
-                if group in groups and groups[group] >= most:
+                if groups.get(group, 0) >= self.per_group:
                     return False
             for group in row.groups:
                 groups[group] = groups.get(group, 0) + 1

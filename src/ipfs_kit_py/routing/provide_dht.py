@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.errors import PeerUnreachable
@@ -47,7 +48,7 @@ class KademliaAnnouncer:
             return closer
 
         async with self._kademlia.place():
-            walk = self._kademlia.walk(key, ask)
+            walk = self._kademlia.walk(key, ask, patience=math.inf)  # records belong with the closest, slow ones too
             done = await walk.run()
         self._kademlia.ended(walk, done)
         return done.closest

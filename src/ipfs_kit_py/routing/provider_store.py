@@ -52,6 +52,7 @@ class ProviderStore:
         self._peers: dict[bytes, dict[bytes, None]] = {}  # provider -> its multihashes, the oldest first
         self._addresses: dict[bytes, tuple[str, ...]] = {}
         self._count = self._evicted = 0
+        self.changes = 0  # since the start: what is kept of this elsewhere is old when it has grown
 
     def __len__(self) -> int:
         return self._count
@@ -71,6 +72,7 @@ class ProviderStore:
             self._evicted += 1
             self._drop(multihash, next(iter(providers)))
             providers = self._keys.setdefault(multihash, {})
+        self.changes += 1
         providers[raw] = now + self._validity
         self._peers.setdefault(raw, {})[multihash] = None
         self._count += 1
@@ -113,6 +115,7 @@ class ProviderStore:
         if not mine:
             del self._peers[raw], self._addresses[raw]
         self._count -= 1
+        self.changes += 1
         return True
 
     def _evict(self) -> None:

@@ -68,9 +68,7 @@ class Providers:
 
     def find_cached(self, multihash: bytes) -> Sequence[Provider] | None:
         """Providers that are still believed; empty where nobody is known to; ``None`` for no idea."""
-        now = self._clock()
-        self.demand.on_wanted(multihash, now)
-        return self.cache.get(multihash, now)
+        return self.cache.get(multihash, self._clock())
 
     def remember(self, multihash: bytes, providers: Sequence[Provider]) -> None:
         """A search has found these, or nobody."""
@@ -140,6 +138,12 @@ class Providers:
             return peers
         begin = int(self._rng.random() * len(peers))
         return [*peers[begin : begin + PREFER_PEERS], *peers[: max(0, begin + PREFER_PEERS - len(peers))]]
+
+    def wanted(self, multihash: bytes) -> float:
+        """How often it was searched for lately; it is now."""
+        now = self._clock()
+        self.demand.on_wanted(multihash, now)
+        return self.demand.of(multihash, now)
 
     def on_delivered(self, peer: PeerID, multihash: bytes, size: int) -> None:
         """Verified bytes came."""

@@ -152,6 +152,7 @@ class Reputation:
         self._rng, self._most = rng, most
         self._peers: dict[PeerID, Peer] = {}
         self._forgotten = 0
+        self.changes = 0  # since the start: what is kept of this elsewhere is old when it has grown
         self._stranger = Peer()
         self._hope = self._stranger.delivers.sure(0.0) * self._stranger.honest.sure(0.0)
 
@@ -237,6 +238,7 @@ class Reputation:
                 self._forget(now)
             row = self._peers[peer] = Peer()
         row.seen = max(row.seen, now)
+        self.changes += 1
         return row
 
     def _forget(self, now: float) -> None:

@@ -47,6 +47,7 @@ class ValueStore:
         self._held: OrderedDict[bytes, _Held] = OrderedDict()  # the one that was put longest ago first
         self._by: dict[bytes, OrderedDict[bytes, None]] = {}
         self._refused = self._evicted = 0
+        self.changes = 0  # since the start: what is kept of this elsewhere is old when it has grown
 
     def __len__(self) -> int:
         return len(self._held)
@@ -71,6 +72,7 @@ class ValueStore:
         elif len(self._held) >= self._most:
             self._evict(next(iter(self._held)))
         self._by.setdefault(by.raw, OrderedDict())[key] = None
+        self.changes += 1
         self._held[key] = _Held(value, now, by.raw)
 
     def get(self, key: bytes, now: float) -> bytes | None:
@@ -105,6 +107,7 @@ class ValueStore:
         held = self._held.pop(key, None)
         if held is None:
             return
+        self.changes += 1
         mine = self._by[held.by]
         del mine[key]
         if not mine:
