@@ -6,6 +6,7 @@ Kubo knows another: the cluster connects them.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -63,6 +64,7 @@ class ClusterPeer:
     ) -> None:
         self.kubo = kubo
         self.folder = folder
+        self._credentials = dict(credentials or {})
         self._binary = binary
         self._others = list(others)
         self._env = {**os.environ, "CLUSTER_SECRET": SECRET, "HOME": str(folder)}
@@ -156,6 +158,16 @@ class ClusterPeer:
         except (urllib.error.URLError, OSError):
             return False
 
+    def allottable(self) -> set[str]:
+        """The ids of the peers that it can allot pins to."""
+        request = urllib.request.Request(f"{self.api_url}/monitor/metrics/freespace")
+        for user, password in self._credentials.items():
+            login = base64.b64encode(f"{user}:{password}".encode()).decode()
+            request.add_header("Authorization", f"Basic {login}")
+        with urllib.request.urlopen(request, timeout=STOP_SECONDS) as answer:
+            rows = json.loads(answer.read()) or []
+        return {row["peer"] for row in rows if row["valid"]}
+
     def log_tail(self) -> str:
         """The end of its log."""
         text = (self.folder / "daemon.log").read_text(errors="replace")
@@ -204,9 +216,18 @@ class Cluster:
                     settings=settings,
                 )
                 self.peers.append(peer)
+            self._wait_together()
         except BaseException:
             self.close()
             raise
+
+    def _wait_together(self) -> None:
+        """Until every peer can allot pins to all, and every Kubo is connected to all: one that looks for a block before
+        it knows anybody looks again a minute later."""
+        for peer in self.peers:
+            until(lambda peer=peer: len(peer.allottable()) == len(self.peers), "the peers of the cluster hear each other")
+        for kubo in self.kubos:
+            until(lambda kubo=kubo: len(kubo.peers()) >= len(self.kubos) - 1, "the cluster connects its Kubos")
 
     def close(self) -> None:
         """End all of them."""
