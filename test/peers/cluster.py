@@ -1,7 +1,7 @@
 """IPFS Cluster 1.1.6: peers of one cluster with CRDT consensus, each over a Kubo of its own, all on loopback.
 
-A peer's configuration is the one that it writes itself, with short intervals and nothing that talks to strangers. No
-Kubo knows another: the cluster connects them.
+A peer's configuration is the one that it writes itself, with short intervals and nothing that talks to strangers. The
+Kubos are connected to each other.
 """
 
 from __future__ import annotations
@@ -222,12 +222,15 @@ class Cluster:
             raise
 
     def _wait_together(self) -> None:
-        """Until every peer can allot pins to all, and every Kubo is connected to all: one that looks for a block before
-        it knows anybody looks again a minute later."""
+        """Connect every Kubo to all, and wait until every peer can allot pins to all. A cluster connects its Kubos
+        once, when it knows few; one that looks for a block before it knows anybody looks again a minute later."""
+        for at, kubo in enumerate(self.kubos):
+            for other in self.kubos[:at]:
+                kubo.connect(other.address)
         for peer in self.peers:
-            until(lambda peer=peer: len(peer.allottable()) == len(self.peers), "the peers of the cluster hear each other")
-        for kubo in self.kubos:
-            until(lambda kubo=kubo: len(kubo.peers()) >= len(self.kubos) - 1, "the cluster connects its Kubos")
+            until(
+                lambda peer=peer: len(peer.allottable()) == len(self.peers), "the peers of the cluster hear each other"
+            )
 
     def close(self) -> None:
         """End all of them."""

@@ -6,9 +6,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ipfs_kit_py.core.closing import finishing
-from ipfs_kit_py.gateway.call import Call
-from ipfs_kit_py.gateway.verbs import VERBS
 from ipfs_kit_py.node import open_node
+from ipfs_kit_py.verbs.on_node import OnNode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,8 +42,9 @@ async def perform(
             await node.connect(address)
         if needs_routing(request) and (options.peers or config.peers or config.bootstrap):
             await node.wait_joined(JOIN_SECONDS)
+        here = OnNode(node)
         if request.verb == "get":
-            await node.get(request.arguments[0], rendering.destination(), progress=rendering.read)
+            await here.get(request.arguments[0], rendering.destination(), progress=rendering.read)
             return
         async with finishing(uploads()) if uploads else nullcontext() as sent:
-            await VERBS[request.verb].run(Call(node, rendering, request.arguments, request.options, sent))
+            await here.perform(request.verb, request.arguments, request.options, rendering, sent)

@@ -26,10 +26,10 @@ from starlette.routing import Route
 from ipfs_kit_py.core import kubo_shapes as shapes
 from ipfs_kit_py.core.config import RPC_HEADER_BYTES, RPC_MAX_CONNECTIONS
 from ipfs_kit_py.core.errors import ConfigError, IPFSKitError
-from ipfs_kit_py.gateway.call import Call, UsageError
 from ipfs_kit_py.gateway.uploads import Uploads
-from ipfs_kit_py.gateway.verb import BYTES, Verb
-from ipfs_kit_py.gateway.verbs import VERBS
+from ipfs_kit_py.verbs.call import Call, UsageError
+from ipfs_kit_py.verbs.table import VERBS
+from ipfs_kit_py.verbs.verb import BYTES, Verb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

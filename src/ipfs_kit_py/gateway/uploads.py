@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ipfs_kit_py.content.files import Entry
-from ipfs_kit_py.gateway.call import UsageError
+from ipfs_kit_py.verbs.call import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from ipfs_kit_py.core import kubo_shapes as shapes
 from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.config import KAD_RECORD_BYTES
-from ipfs_kit_py.gateway.call import UsageError, whole
-from ipfs_kit_py.gateway.verb import ROWS, Verb
+from ipfs_kit_py.verbs.call import UsageError, whole
+from ipfs_kit_py.verbs.verb import ROWS, Verb
 
 if TYPE_CHECKING:
-    from ipfs_kit_py.gateway.call import Call
+    from ipfs_kit_py.verbs.call import Call
 
 
 def _cid(text: str) -> CID:

@@ -10,14 +10,14 @@ from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.config import IPNS_LIFETIME_SECONDS, KEY_FILE_BYTES
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keystore import PROTOBUF, SELF
-from ipfs_kit_py.gateway.call import UsageError, whole
-from ipfs_kit_py.gateway.verb import JSON, Verb
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
+from ipfs_kit_py.verbs.call import UsageError, whole
+from ipfs_kit_py.verbs.verb import JSON, Verb
 
 if TYPE_CHECKING:
     from ipfs_kit_py.crypto.keys import PrivateKey
-    from ipfs_kit_py.gateway.call import Call
+    from ipfs_kit_py.verbs.call import Call
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)")

@@ -16,11 +16,11 @@ from ipfs_kit_py.core.errors import InvalidAddress, InvalidCID, InvalidRecord, N
 from ipfs_kit_py.core.interfaces import Provider
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
-from ipfs_kit_py.gateway.call import Call, UsageError
-from ipfs_kit_py.gateway.verbs import VERBS
 from ipfs_kit_py.node import Node, open_node
 from ipfs_kit_py.routing.kad_wire import PeerInfo
-from test.gateway.test_name_verbs import Rows, sent
+from ipfs_kit_py.verbs.call import Call, UsageError
+from ipfs_kit_py.verbs.table import VERBS
+from test.verbs.test_names import Rows, sent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence

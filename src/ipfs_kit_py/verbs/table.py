@@ -14,14 +14,14 @@ from ipfs_kit_py.core import kubo_shapes as shapes
 from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs
-from ipfs_kit_py.gateway.call import UsageError, whole
-from ipfs_kit_py.gateway.name_verbs import NAME_VERBS
-from ipfs_kit_py.gateway.routing_verbs import ROUTING_VERBS
-from ipfs_kit_py.gateway.tier_verbs import TIER_VERBS
-from ipfs_kit_py.gateway.verb import BYTES, JSON, ROWS, Verb
+from ipfs_kit_py.verbs.call import UsageError, whole
+from ipfs_kit_py.verbs.names import NAME_VERBS
+from ipfs_kit_py.verbs.routing import ROUTING_VERBS
+from ipfs_kit_py.verbs.tiers import TIER_VERBS
+from ipfs_kit_py.verbs.verb import BYTES, JSON, ROWS, Verb
 
 if TYPE_CHECKING:
-    from ipfs_kit_py.gateway.call import Call
+    from ipfs_kit_py.verbs.call import Call
 
 
 async def _add(call: Call) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ipfs_kit_py.gateway.call import Call
+    from ipfs_kit_py.verbs.call import Call
 
 JSON, ROWS, BYTES = "json", "rows", "bytes"
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.errors import NotFound
-from ipfs_kit_py.gateway.verb import JSON, ROWS, Verb
+from ipfs_kit_py.verbs.verb import JSON, ROWS, Verb
 
 if TYPE_CHECKING:
-    from ipfs_kit_py.gateway.call import Call
     from ipfs_kit_py.node.tiering import Moved
+    from ipfs_kit_py.verbs.call import Call
 
 
 def _moved(moved: Moved) -> dict[str, Any]:

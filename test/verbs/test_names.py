@@ -14,13 +14,13 @@ from ipfs_kit_py.core.config import KEY_FILE_BYTES, NodeConfig
 from ipfs_kit_py.core.errors import ConfigError, InvalidCID, InvalidRecord, LocalError, NotFound, NotRunning
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
-from ipfs_kit_py.gateway.call import Call, UsageError
-from ipfs_kit_py.gateway.verbs import VERBS
 from ipfs_kit_py.node import Node, open_node
 from ipfs_kit_py.node.naming import build_naming
 from ipfs_kit_py.routing.naming import Naming
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
+from ipfs_kit_py.verbs.call import Call, UsageError
+from ipfs_kit_py.verbs.table import VERBS
 from test.net.names import Folder, Shelf, clock
 
 if TYPE_CHECKING:
