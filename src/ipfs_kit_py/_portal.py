@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +34,7 @@ _holder: AbstractContextManager[BlockingPortal] | None = None
 _portal: BlockingPortal | None = None
 _thread: int | None = None
 _users = 0
-_open: set[NodeThread] = set()
+_open: set[LoopThread] = set()
 
 
 def _acquire() -> BlockingPortal:
@@ -58,42 +59,18 @@ def _release() -> None:
         holder.__exit__(None, None, None)
 
 
-class NodeThread:
-    """A node in the background loop, and the way to call it from any other thread.
+class LoopThread:
+    """The background loop, and the way to call it from any other thread. ``close`` it; what is left open at exit is
+    closed then."""
 
-    Raises what starting the node raises. ``close`` it; what is left open at exit is closed then.
-    """
-
-    def __init__(self, config: NodeConfig, *, store: LocalStore | None = None) -> None:
+    def __init__(self) -> None:
         if threading.get_ident() == _thread:
             raise NotRunning("a synchronous node cannot be started on the loop; use `async with open_node(…)` there")
+        self._process = os.getpid()
         self._portal = _acquire()
-        self._stop = trio.Event()
         self._calls: set[trio.CancelScope] = set()
-        self._cause: BaseException | None = None
-        self._dead = False
         self._closed = False
-        try:
-            self._done, node = self._portal.start_task(self._live, config, store)
-        except BaseException:
-            _release()
-            raise
-        self.node: Node = node
         _open.add(self)
-
-    async def _live(self, config: NodeConfig, store: LocalStore | None, *, task_status: Any) -> None:
-        try:
-            async with open_node(config, store=store) as node:
-                task_status.started(node)
-                await self._stop.wait()
-        except Exception as error:
-            self._cause = error
-            if not self._stop.is_set():
-                raise
-        finally:
-            self._dead = True
-            for scope in self._calls:
-                scope.cancel()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any, timeout: float | None = None) -> T:
         """Run an async function on the loop and return what it returns. ``timeout`` in seconds (``TimedOut``).
@@ -105,10 +82,6 @@ class NodeThread:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
-            raise
-        except IPFSKitError as error:
-            if self._dead and not self._closed:
-                raise NodeDied(f"the node ended: {error}") from (self._cause or error)
             raise
 
     def submit(
@@ -126,7 +99,7 @@ class NodeThread:
                 finally:
                     self._calls.discard(scope)
                 raise TimedOut(f"no answer within {timeout:g} s; give a longer timeout, or check this node's peers")
-            raise NodeDied("the node ended during the call") from self._cause
+            raise self._ended()
 
         return self._portal.start_task_soon(run)
 
@@ -162,34 +135,124 @@ class NodeThread:
                 items, more = self.call(some)
                 yield from items
         finally:
-            if more and not self._dead:
+            if more and self._alive:
                 self.call(stop)
+
+    @property
+    def _alive(self) -> bool:
+        return not self._closed
+
+    def _ended(self) -> IPFSKitError:
+        """What a call raises that was cut off."""
+        return NotRunning("this node was closed during the call")
 
     def _check(self) -> None:
         if threading.get_ident() == _thread:
             raise NotRunning("this call would block the node's own loop; await the same verb of the node there")
         if self._closed:
             raise NotRunning("this node is closed; open another")
-        if self._dead:
-            raise NodeDied(f"the node ended: {self._cause!r}") from self._cause
+        if self._process != os.getpid():
+            raise NotRunning("this node lives in the process that this one was forked from; open another here")
 
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._closed
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be called: it is open, and was opened by this process, not by one that forked it."""
+        return not self._closed and self._process == os.getpid()
+
     def close(self) -> None:
-        """Stop the node and wait for it; idempotent."""
-        if self._closed:
+        """End what still runs and let the loop go; idempotent. In a process that was forked there is nothing to end."""
+        if not self.is_here:
             return
         self._closed = True
         _open.discard(self)
         try:
-            if not self._dead:
-                self._portal.call(self._stop.set)
-            concurrent.futures.wait([self._done])
+            self._end()
         finally:
             _release()
+
+    def _end(self) -> None:
+        """End what still runs."""
+        self._portal.call(self._cancel_calls)
+
+    def _cancel_calls(self) -> None:
+        for scope in self._calls:
+            scope.cancel()
+
+
+class NodeThread(LoopThread):
+    """A node in the background loop. Raises what starting the node raises."""
+
+    def __init__(self, config: NodeConfig, *, store: LocalStore | None = None) -> None:
+        super().__init__()
+        self._stop = trio.Event()
+        self._cause: BaseException | None = None
+        self._dead = False
+        try:
+            self._done, node = self._portal.start_task(self._live, config, store)
+        except BaseException:
+            _open.discard(self)
+            self._closed = True
+            _release()
+            raise
+        self.node: Node = node
+
+    async def _live(self, config: NodeConfig, store: LocalStore | None, *, task_status: Any) -> None:
+        try:
+            async with open_node(config, store=store) as node:
+                task_status.started(node)
+                await self._stop.wait()
+        except Exception as error:
+            self._cause = error
+            if not self._stop.is_set():
+                raise
+        finally:
+            self._dead = True
+            self._cancel_calls()
+
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any, timeout: float | None = None) -> T:
+        """As for any loop; ``NodeDied`` where the node has ended."""
+        try:
+            return super().call(function, *args, timeout=timeout)
+        except IPFSKitError as error:
+            if self._dead and not self._closed:
+                raise NodeDied(f"the node ended: {error}") from (self._cause or error)
+            raise
+
+    @property
+    def _alive(self) -> bool:
+        return not self._dead
+
+    def _ended(self) -> IPFSKitError:
+        error = NodeDied("the node ended during the call")
+        error.__cause__ = self._cause
+        return error
+
+    def _check(self) -> None:
+        super()._check()
+        if self._dead:
+            raise NodeDied(f"the node ended: {self._cause!r}") from self._cause
+
+    def _end(self) -> None:
+        if not self._dead:
+            self._portal.call(self._stop.set)
+        concurrent.futures.wait([self._done])
+
+
+def _forget() -> None:
+    """In a process that was forked: its loop's thread stayed behind."""
+    global _lock, _holder, _portal, _thread, _users
+    _lock = threading.Lock()
+    _holder = _portal = _thread = None
+    _users = 0
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 @atexit.register
@@ -198,4 +261,4 @@ def _close_all() -> None:
         node.close()
 
 
-__all__ = ["Node", "NodeThread"]
+__all__ = ["LoopThread", "Node", "NodeThread"]
