@@ -5,7 +5,7 @@ What a verb answers is collected whole, or comes as it is made, as the caller li
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
@@ -20,6 +20,7 @@ from ipfs_kit_py.verbs.on_node import OnNode
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -60,24 +61,28 @@ class Backend:
         """Who performs a verb."""
         return self._performer
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Entered, on the loop, around each verb."""
+        return nullcontext()
+
     # --- whole answers ------------------------------------------------------------------------------------------------
 
     def rows(
         self, verb: str, *arguments: str, uploads: Iterable[Entry] | None = None, timeout: float | None = None,
-        **options: object,
+        **options: Any,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """All objects of an answer."""
         return self.thread.call(self._collect, verb, arguments, options, uploads, timeout=timeout).rows
 
     def row(
         self, verb: str, *arguments: str, uploads: Iterable[Entry] | None = None, timeout: float | None = None,
-        **options: object,
+        **options: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """The only object of an answer, the last where there are several, ``{}`` where there is none."""
         found = self.rows(verb, *arguments, uploads=uploads, timeout=timeout, **options)
         return found[-1] if found else {}
 
-    def data(self, verb: str, *arguments: str, timeout: float | None = None, **options: object) -> bytes:
+    def data(self, verb: str, *arguments: str, timeout: float | None = None, **options: Any) -> bytes:
         """An answer of bytes."""
         return bytes(self.thread.call(self._collect, verb, arguments, options, None, timeout=timeout).bytes)
 
@@ -117,22 +122,21 @@ class Backend:
     ) -> None:  # fmt: skip
         sent = None if uploads is None else _each(uploads)
         told = {name.replace("_", "-"): _text(value) for name, value in options.items() if value is not None}
-        if sent is None:
-            await self.performer(verb).perform(verb, arguments, told, output)
-            return
-        async with aclosing(sent):
-            await self.performer(verb).perform(verb, arguments, told, output, sent)
+        performer = self.performer(verb)
+        async with nullcontext() if sent is None else aclosing(sent):
+            with self.reading():
+                await performer.perform(verb, arguments, told, output, sent)
 
     # --- answers as they come -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def stream_rows(self, verb: str, *arguments: str, **options: object) -> Iterator[Iterator[dict[str, Any]]]:
+    def stream_rows(self, verb: str, *arguments: str, **options: Any) -> Iterator[Iterator[dict[str, Any]]]:
         """The objects of an answer as they come; leaving the context ends the verb."""
         with self._stream(verb, arguments, options, _RowsAsTheyCome) as rows:
             yield rows
 
     @contextmanager
-    def stream(self, verb: str, *arguments: str, **options: object) -> Iterator[Iterator[bytes]]:
+    def stream(self, verb: str, *arguments: str, **options: Any) -> Iterator[Iterator[bytes]]:
         """The pieces of an answer of bytes as they come; leaving the context ends the verb."""
         with self._stream(verb, arguments, options, _BytesAsTheyCome) as pieces:
             yield pieces
@@ -174,7 +178,8 @@ class Backend:
         """Write a file or tree to ``dest``, which it becomes."""
 
         async def get() -> None:
-            await self.performer("get").get(path, dest, progress=lambda _size: None)
+            with self.reading():
+                await self.performer("get").get(path, dest, progress=lambda _size: None)
 
         self.thread.call(get, timeout=timeout)
 
@@ -186,13 +191,18 @@ class Backend:
         return f"<Backend {self._performer!r}{' closed' if self.thread.closed else ''}>"
 
 
+def running_daemon(config: NodeConfig) -> Backend | None:
+    """Verbs on the daemon that runs on the repo of ``config``, ``None`` where none does."""
+    address = None if config.repo is None else Repo(config.repo).daemon_address()
+    return None if address is None else Backend(LoopThread(), OnDaemon(address))
+
+
 def open_backend(config: NodeConfig, *, daemon: bool = True) -> Backend:
     """Verbs on the daemon that runs on the repo of ``config``, unless ``daemon`` is false or the node is to be offline;
     else on a node of this process. Raises what opening a node raises."""
-    if daemon and config.repo is not None and not config.offline:
-        address = Repo(config.repo).daemon_address()
-        if address is not None:
-            return Backend(LoopThread(), OnDaemon(address))
+    found = running_daemon(config) if daemon and not config.offline else None
+    if found is not None:
+        return found
     thread = NodeThread(config)
     return Backend(thread, OnNode(thread.node))
 
