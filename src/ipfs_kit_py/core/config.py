@@ -587,6 +587,11 @@ DNSADDR_MAX_RECORDS = 256  # read of one answer
 DNSLINK_MAX_RECORDS = 64  # TXT records of a name that are looked at for a DNSLink
 DNS_NAME_CHARS = 253  # of a domain name; RFC 1035 section 2.3.4
 
+# --- files that change ------------------------------------------------------------------------------------------------
+MFS_ATTEMPTS = 64  # of one change, where others move the root in between: each that failed let another go on
+MFS_BATCH_ENTRIES = 100_000  # put at once, about 300 bytes each until the root moves
+MFS_ZERO_BYTES = 1 << 20  # made at a time for a gap in a file
+
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers
 RPC_MAX_CONNECTIONS = 128  # loopback clients that wait to be accepted

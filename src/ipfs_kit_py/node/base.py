@@ -134,4 +134,8 @@ class Services:
         """Multihashes of everything that a pin keeps."""
         pins = list(self._store.pins.ls())
         kept = dags.reachable(self._store, [pin.cid for pin in pins if pin.recursive])
-        return kept | {pin.cid.multihash for pin in pins}
+        return kept | {pin.cid.multihash for pin in pins} | self._files_kept()
+
+    def _files_kept(self) -> set[bytes]:
+        """Multihashes of what the files that change keep."""
+        return set()
