@@ -142,6 +142,12 @@ def stats(
 
 
 @app.command()
+def doctor(context: typer.Context) -> None:
+    """Look at ports, clock, disk, addresses, peers and gateways, and say what to do."""
+    raise typer.Exit(load("doctor").run(context.obj))
+
+
+@app.command()
 def bench(
     context: typer.Context,
     size: Annotated[int, typer.Option("--size", min=1, help="MiB to move.")] = 256,
