@@ -120,9 +120,10 @@ def version(number: str, system: str) -> dict[str, Any]:
     return {"Version": number, "Commit": "", "Repo": "1", "System": system, "Golang": ""}
 
 
-def error(message: str, code: int = 0) -> dict[str, Any]:
-    """The body of a failed call."""
-    return {"Message": message, "Code": code, "Type": "error"}
+def error(message: str, code: int = 0, kind: str = "") -> dict[str, Any]:
+    """The body of a failed call; ``kind``, which Kubo's has not got, is the class of the error where it is one of
+    ours."""
+    return {"Message": message, "Code": code, "Type": "error", **({"Kind": kind} if kind else {})}
 
 
 # The numbers of routing events, as go-libp2p's routing package has them.

@@ -77,6 +77,11 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse(shapes.error(message), status_code=status, headers=headers)
 
 
+def _told(error: Exception) -> dict[str, Any]:
+    kind = type(error).__name__ if isinstance(error, IPFSKitError) else ""
+    return shapes.error(str(error) or type(error).__name__, kind=kind)
+
+
 class _Answer:
     """An output that feeds a streaming response."""
 
@@ -159,7 +164,7 @@ class RPC:
             async for piece in receive:
                 yield piece
             if failure and verb.answers != BYTES:
-                yield json.dumps(shapes.error(_message(failure[0]))).encode() + b"\n"
+                yield json.dumps(_told(failure[0])).encode() + b"\n"
             elif failure:
                 raise failure[0]
 
@@ -197,11 +202,7 @@ class RPC:
     def _failed(self, error: Exception) -> Response:
         if not isinstance(error, IPFSKitError | TimeoutError | OSError):
             logger.error("a verb failed", exc_info=error)
-        return _error(400 if isinstance(error, UsageError) else 500, _message(error))
-
-
-def _message(error: Exception) -> str:
-    return str(error) or type(error).__name__
+        return JSONResponse(_told(error), status_code=400 if isinstance(error, UsageError) else 500)
 
 
 def _seconds(text: str | None) -> float:
