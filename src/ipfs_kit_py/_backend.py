@@ -160,7 +160,7 @@ class Backend:
         self, verb: str, arguments: Sequence[str], options: Mapping[str, object], stall: float | None,
         kind: type[AsItComes[T]], parts: int,
     ) -> Iterator[Iterator[T]]:  # fmt: skip
-        send, receive = self.thread.run_sync(lambda: trio.open_memory_channel[T](parts))
+        send, receive = trio.open_memory_channel[T](parts)
 
         async def run() -> None:
             with send:
@@ -239,7 +239,7 @@ class Sending:
         stall: float | None,
     ) -> None:  # fmt: skip
         self._thread = backend.thread
-        self._send, receive = self._thread.run_sync(lambda: trio.open_memory_channel[Buffer](SENT_PARTS))
+        self._send, receive = trio.open_memory_channel[Any](SENT_PARTS)
 
         async def chunks() -> AsyncIterator[Buffer]:
             async for piece in receive:
