@@ -5,7 +5,7 @@ What a verb answers is collected whole, or comes as it is made, as the caller li
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ from ipfs_kit_py.verbs.on_node import OnNode
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -66,25 +67,29 @@ class Backend:
         """Who performs a verb."""
         return self._performer
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Entered, on the loop, around each verb."""
+        return nullcontext()
+
     # --- whole answers ------------------------------------------------------------------------------------------------
 
     def rows(
         self, verb: str, *arguments: str, uploads: Iterable[Entry] | None = None, timeout: float | None = None,
-        stall: float | None = None, **options: object,
+        stall: float | None = None, **options: Any,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """All objects of an answer."""
         return self.thread.call(self._collect, verb, arguments, options, uploads, stall, timeout=timeout).rows
 
     def row(
         self, verb: str, *arguments: str, uploads: Iterable[Entry] | None = None, timeout: float | None = None,
-        stall: float | None = None, **options: object,
+        stall: float | None = None, **options: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """The only object of an answer, the last where there are several, ``{}`` where there is none."""
         found = self.rows(verb, *arguments, uploads=uploads, timeout=timeout, stall=stall, **options)
         return found[-1] if found else {}
 
     def data(
-        self, verb: str, *arguments: str, timeout: float | None = None, stall: float | None = None, **options: object
+        self, verb: str, *arguments: str, timeout: float | None = None, stall: float | None = None, **options: Any
     ) -> bytes:
         """An answer of bytes."""
         return self.thread.call(self._collect, verb, arguments, options, None, stall, timeout=timeout).bytes()
@@ -131,17 +136,16 @@ class Backend:
     ) -> None:  # fmt: skip
         told = {name.replace("_", "-"): _text(value) for name, value in options.items() if value is not None}
         perform = self.performer(verb).perform
-        if uploads is None:
-            await output.patience.run(perform, verb, arguments, told, output)
-            return
-        async with aclosing(_each(uploads, output.patience)) as sent:
-            await output.patience.run(perform, verb, arguments, told, output, sent)
+        sent = None if uploads is None else _each(uploads, output.patience)
+        async with nullcontext() if sent is None else aclosing(sent):
+            with self.reading():
+                await output.patience.run(perform, verb, arguments, told, output, sent)
 
     # --- answers as they come -----------------------------------------------------------------------------------------
 
     @contextmanager
     def stream_rows(
-        self, verb: str, *arguments: str, stall: float | None = None, **options: object
+        self, verb: str, *arguments: str, stall: float | None = None, **options: Any
     ) -> Iterator[Iterator[dict[str, Any]]]:
         """The objects of an answer as they come; leaving the context ends the verb."""
         with self._stream(verb, arguments, options, stall, RowsAsTheyCome, STREAM_ROWS) as rows:
@@ -149,7 +153,7 @@ class Backend:
 
     @contextmanager
     def stream(
-        self, verb: str, *arguments: str, stall: float | None = None, **options: object
+        self, verb: str, *arguments: str, stall: float | None = None, **options: Any
     ) -> Iterator[Iterator[memoryview]]:
         """The pieces of an answer of bytes as they come; leaving the context ends the verb."""
         with self._stream(verb, arguments, options, stall, BytesAsTheyCome, STREAM_PARTS) as pieces:
@@ -187,9 +191,7 @@ class Backend:
             yield from items
         future.result()
 
-    def send(
-        self, verb: str, *arguments: str, path: str = "", stall: float | None = None, **options: object
-    ) -> Sending:
+    def send(self, verb: str, *arguments: str, path: str = "", stall: float | None = None, **options: Any) -> Sending:
         """Begin a verb that takes one file, called ``path``; its content is written to what this returns."""
         return Sending(self, verb, arguments, options, path, stall)
 
@@ -199,7 +201,8 @@ class Backend:
         """Write a file or tree to ``dest``, which it becomes."""
 
         async def get() -> None:
-            await self.performer("get").get(path, dest, progress=lambda _size: None)
+            with self.reading():
+                await self.performer("get").get(path, dest, progress=lambda _size: None)
 
         self.thread.call(get, timeout=timeout)
 
@@ -211,13 +214,18 @@ class Backend:
         return f"<Backend {self._performer!r}{' closed' if self.thread.closed else ''}>"
 
 
+def running_daemon(config: NodeConfig) -> Backend | None:
+    """Verbs on the daemon that runs on the repo of ``config``, ``None`` where none does."""
+    address = None if config.repo is None else Repo(config.repo).daemon_address()
+    return None if address is None else Backend(LoopThread(), OnDaemon(address))
+
+
 def open_backend(config: NodeConfig, *, daemon: bool = True) -> Backend:
     """Verbs on the daemon that runs on the repo of ``config``, unless ``daemon`` is false or the node is to be offline;
     else on a node of this process. Raises what opening a node raises."""
-    if daemon and config.repo is not None and not config.offline:
-        address = Repo(config.repo).daemon_address()
-        if address is not None:
-            return Backend(LoopThread(), OnDaemon(address))
+    found = running_daemon(config) if daemon and not config.offline else None
+    if found is not None:
+        return found
     thread = NodeThread(config)
     return Backend(thread, OnNode(thread.node))
 
@@ -248,7 +256,7 @@ class Sending:
         async def run() -> Whole:
             with receive:
                 uploads = [Entry(path, "file", chunks=chunks)]
-                return await backend._collect(verb, arguments, options, uploads, stall)  # noqa: SLF001
+                return await backend._collect(verb, arguments, options, uploads, stall)
 
         self._future = self._thread.submit(run)
 

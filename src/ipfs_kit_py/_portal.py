@@ -35,6 +35,7 @@ _portal: BlockingPortal | None = None
 _thread: int | None = None
 _users = 0
 _open: set[LoopThread] = set()
+_left_behind: list[object] = []  # holders of loops in the processes that this one was forked from
 
 
 def _acquire() -> BlockingPortal:
@@ -192,6 +193,7 @@ class NodeThread(LoopThread):
         self._stop = trio.Event()
         self._cause: BaseException | None = None
         self._dead = False
+        self.at_end: list[Callable[[], object]] = []  # called on the loop before the node's services end
         try:
             self._done, node = self._portal.start_task(self._live, config, store)
         except BaseException:
@@ -205,7 +207,11 @@ class NodeThread(LoopThread):
         try:
             async with open_node(config, store=store) as node:
                 task_status.started(node)
-                await self._stop.wait()
+                try:
+                    await self._stop.wait()
+                finally:
+                    for tell in self.at_end:
+                        tell()
         except Exception as error:
             self._cause = error
             if not self._stop.is_set():
@@ -246,6 +252,7 @@ class NodeThread(LoopThread):
 def _forget() -> None:
     """In a process that was forked: its loop's thread stayed behind."""
     global _lock, _holder, _portal, _thread, _users
+    _left_behind.append(_holder)  # freed, it would wait for its thread to end
     _lock = threading.Lock()
     _holder = _portal = _thread = None
     _users = 0

@@ -1,7 +1,7 @@
 """IPFS as a filesystem of fsspec, and so of pandas, pyarrow, dask, zarr, xarray and datasets.
 
-    fsspec.open("ipfs://CID/name")                  content, read-only, straight from peers
-    fsspec.filesystem("mfs").pipe("/a", b"…")       the writable root of a repo (MFS), every version of which has a CID
+fsspec.open("ipfs://CID/name")                  content, read-only, straight from peers
+fsspec.filesystem("mfs").pipe("/a", b"…")       the writable root of a repo (MFS), every version of which has a CID
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fsspec.utils import stringify_path
 
 from ipfs_kit_py._fs import paths
 from ipfs_kit_py._fs.listings import MAX_PATHS, Listings
-from ipfs_kit_py._fs.opening import Opened, Options
+from ipfs_kit_py._fs.opening import DEFAULT, Opened, Options
 from ipfs_kit_py._fs.reading import Reading
 from ipfs_kit_py._fs.writing import Writing
 from ipfs_kit_py.core.errors import ConfigError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py._backend import Backend
 
 READ_AHEAD_BYTES = 4 << 20  # of a file that is read in order
+WRITE_BYTES = 4 << 20  # of a file that is written, gathered before they are sent
 TIMEOUT_SECONDS = 60.0  # that nothing may come
 _FSSPECS_OWN = {"use_listings_cache", "listings_expiry_time", "asynchronous", "loop", "batch_size", "auto_mkdir"}
 
@@ -36,7 +37,7 @@ class IPFSFileSystem(Reading):
     the daemon of the repo where one runs, else on a node of this process, which listens nowhere and is opened when it
     is first needed; filesystems with equal options share it.
 
-    - ``repo``: the folder of the node, the default one if ``None``; ``":memory:"`` for none.
+    - ``repo``: the folder of the node, the default one if it is not given; ``None`` or ``":memory:"`` for none at all.
     - ``peers``: multiaddrs with ``/p2p/<id>``, dialled at once. ``bootstrap``: likewise, where others are heard of.
     - ``role``, ``tiers`` (tables as in ``[[tiers]]`` of config.toml, docs/tiers.md), ``gateways`` (URLs; a tier that is
       the gateway of these), ``offline``: what a node of this process is given; with any of them no daemon is used.
@@ -47,8 +48,8 @@ class IPFSFileSystem(Reading):
     - ``max_paths``: directories, and single paths, of immutable content that are remembered; 0 for none.
     - ``writable``: gives an ``MFSFileSystem`` instead.
 
-    All options are plain values, and all that a pickle has: another process opens a node of its own and dials ``peers``.
-    ``ConfigError`` for those that cannot be. Reading raises Python's own errors (``FileNotFoundError``,
+    All options are plain values, and all that a pickle has: another process opens a node of its own, which dials
+    ``peers``. ``ConfigError`` for those that cannot be. Reading raises Python's own errors (``FileNotFoundError``,
     ``IsADirectoryError``, ``TimeoutError``, else ``OSError``) with the kit's as their cause, writing
     ``PermissionError``.
     """
@@ -59,11 +60,12 @@ class IPFSFileSystem(Reading):
     def __new__(cls, *_args: Any, writable: bool = False, **_options: Any) -> Self:
         """A filesystem of the view that is asked for."""
         wanted: Any = MFSFileSystem if writable and cls is IPFSFileSystem else cls
-        return super().__new__(wanted)
+        made: Self = super().__new__(wanted)
+        return made
 
     def __init__(
         self,
-        repo: str | os.PathLike[str] | None = None,
+        repo: str | os.PathLike[str] | None = DEFAULT,
         *,
         role: str | None = None,
         peers: Sequence[str] = (),
@@ -88,15 +90,13 @@ class IPFSFileSystem(Reading):
             if size is not None and (not isinstance(size, int) or size <= 0):
                 raise ConfigError(f"{name} is a number of bytes above 0, not {size!r}")
         super().__init__(**storage_options)
-        self._opened = Opened(
-            Options.of(repo, role, peers, bootstrap, tiers, gateways, offline=offline, daemon=daemon)
-        )
+        self._opened = Opened(Options.of(repo, role, peers, bootstrap, tiers, gateways, offline=offline, daemon=daemon))
         self._listings = Listings(
             (MAX_PATHS if max_paths is None else max_paths) if storage_options.get("use_listings_cache", True) else 0
         )
         self.timeout = timeout
         self.read_ahead = read_ahead or block_size or READ_AHEAD_BYTES
-        self.blocksize = block_size or self.blocksize
+        self.blocksize = block_size or WRITE_BYTES
 
     @classmethod
     def on_backend(cls, backend: Backend, **options: Any) -> Self:
@@ -184,7 +184,7 @@ class MFSFileSystem(Writing, IPFSFileSystem):
     protocol: Any = "mfs"
     root_marker = "/"
 
-    def __init__(self, repo: str | os.PathLike[str] | None = None, *, writable: bool = True, **options: Any) -> None:
+    def __init__(self, repo: str | os.PathLike[str] | None = DEFAULT, *, writable: bool = True, **options: Any) -> None:
         if not writable:
             raise ConfigError("mfs is the writable view; IPFSFileSystem is the other")
         super().__init__(repo, writable=True, **options)

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipfs_kit_py._peer_lacking import LIVE, PeerLacking
 from ipfs_kit_py._peer_routing import PeerRouting
 from ipfs_kit_py._portal import NodeThread
 from ipfs_kit_py.core.cid import CID, PeerID
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class IPFSLibp2pPeer(PeerRouting):
+class IPFSLibp2pPeer(PeerRouting, PeerLacking):
     """A libp2p peer that exchanges content, started when constructed; a context manager, closed by ``close``.
 
     ``identity_path``: file of the private key, made where missing, ``~`` expanded; without it the identity lasts as
@@ -80,14 +81,6 @@ class IPFSLibp2pPeer(PeerRouting):
     def role(self) -> str:
         """The role that it was started with."""
         return self._config.role
-
-    def is_relay_enabled(self) -> bool:
-        """Whether relaying is on; this version has none."""
-        return False
-
-    def is_hole_punching_enabled(self) -> bool:
-        """Whether hole punching is on; this version has none."""
-        return False
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -195,7 +188,7 @@ class IPFSLibp2pPeer(PeerRouting):
         stats = asdict(self._thread.call(self._node.statistics))
         layers = (stats["discovery"] or {"layers": ()})["layers"]
         mdns = any(layer["name"] == "mdns" and layer["enabled"] for layer in layers)
-        stats["live"] = {"relay": False, "hole_punching": False, "mdns": mdns}
+        stats["live"] = {**LIVE, "mdns": mdns}
         return stats
 
     def close(self) -> None:

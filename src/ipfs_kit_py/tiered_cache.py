@@ -39,6 +39,11 @@ class TieredCacheManager:
         self._store = self._node.store  # thread safe: what is here is read without a crossing to the loop
 
     @property
+    def node_thread(self) -> NodeThread:
+        """Where the faces of this package call the node of the cache."""
+        return self._thread
+
+    @property
     def store(self) -> LocalStore:
         """The local tiers, as a node takes them."""
         return self._store

@@ -16,7 +16,7 @@ from fsspec.tests.abstract import (
 )
 
 from ipfs_kit_py.ipfs_fsspec import IPFSFileSystem
-from test.daemons import daemon
+from test.daemon import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ class OnNode(AbstractFixtures):
     @pytest.fixture(scope="class")
     @classmethod
     def fs(cls) -> Iterator[Any]:
-        filesystem = IPFSFileSystem(repo=":memory:", offline=True, writable=True)
+        filesystem = IPFSFileSystem(repo=None, offline=True, writable=True)
         yield filesystem
         filesystem.close()
 
@@ -48,7 +48,7 @@ class OnDaemon(OnNode):
     @classmethod
     def fs(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         repo = tmp_path_factory.mktemp("daemon")
-        with daemon(repo):
+        with Daemon(repo):
             filesystem = IPFSFileSystem(repo=str(repo), writable=True)
             yield filesystem
             filesystem.close()

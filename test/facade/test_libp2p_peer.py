@@ -88,7 +88,7 @@ def test_content_goes_from_peer_to_peer(pair):
     assert alice.request_block(cid) != data  # the root of a file of several blocks
     stats = bob.get_stats()
     assert stats["exchange"]["bytes_received"] >= len(data)
-    assert stats["live"] == {"relay": False, "hole_punching": False, "mdns": False}
+    assert stats["live"] == {"relay": False, "hole_punching": False, "quic": False, "pubsub": False, "mdns": False}
 
 
 def test_who_is_connected(pair):

@@ -61,7 +61,8 @@ class ContentFile(AbstractBufferedFile):
         super().__init__(fs, path, "rb", **options)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return self.fs.read_content(self.path, self.details["CID"], start, end)
+        content: bytes = self.fs.read_content(self.path, self.details["CID"], start, end)
+        return content
 
     def __reduce__(self) -> Any:
         return _reopened, (self.fs, self.path, self.details, self.blocksize, self.loc)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py._backend import Backend
 
-MEMORY = ":memory:"
+DEFAULT, MEMORY = "", ":memory:"  # repos: where the command line has it; none
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Options:
             text = json.dumps(tables, sort_keys=True) if tables else ""
         except (TypeError, ValueError):
             raise ConfigError("tiers are tables of plain values, as in [[tiers]] of config.toml") from None
-        path = os.fspath(default_path() if repo is None else repo)
+        path = MEMORY if repo is None else os.fspath(repo) or str(default_path())
         # a running daemon has its own of these
         daemon = daemon and not (offline or role or bootstrap or tables or path == MEMORY)
         return cls(path, role, tuple(peers), tuple(bootstrap), text, offline, daemon)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -193,7 +191,9 @@ class Reading(AbstractFileSystem):
             path, maxdepth=maxdepth, topdown=topdown, on_error=_omit if on_error == "omit" else on_error, **kwargs
         )
 
-    def du(self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:
+    def du(
+        self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
+    ) -> Any:
         """Bytes of the files below ``path``: their sum, or a dict by path."""
         found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True, **kwargs)
         sizes = {name: (info or self.info(name))["size"] or 0 for name, info in found.items()}
@@ -248,7 +248,9 @@ class Reading(AbstractFileSystem):
             found = [name for name in found if not self.isdir(name)]
         start, end = kwargs.get("start"), kwargs.get("end")
         out: dict[str, Any] = {}
-        for name, answer in zip(found, self._cat_many(found, [start] * len(found), [end] * len(found), None), strict=True):
+        for name, answer in zip(
+            found, self._cat_many(found, [start] * len(found), [end] * len(found), None), strict=True
+        ):
             if isinstance(answer, Exception) and on_error == "raise":
                 raise answer
             if not isinstance(answer, Exception) or on_error == "return":
@@ -280,7 +282,9 @@ class Reading(AbstractFileSystem):
         came = self._fetch(fetched)
         for at, found, place in zip(whose, wanted, places, strict=True):
             data = came[place]
-            answers[at] = self._why(names[at], data) if isinstance(data, Exception) else found.within(fetched[place], data)
+            answers[at] = (
+                self._why(names[at], data) if isinstance(data, Exception) else found.within(fetched[place], data)
+            )
         return answers
 
     def _try_locate(self, name: str) -> str | Exception:
@@ -329,7 +333,7 @@ class Reading(AbstractFileSystem):
         details = self.info(path)
         if details["type"] == "directory":
             raise is_directory(path)
-        block_size = self.read_ahead if block_size in (None, "default") else block_size
+        block_size = block_size or self.read_ahead
         return ContentFile(self, path, details, block_size=block_size, cache_options=cache_options, **kwargs)
 
     def _open_to_write(self, path: str, mode: str, block_size: int | None, autocommit: bool) -> Any:
@@ -337,7 +341,9 @@ class Reading(AbstractFileSystem):
 
     # --- copies to this machine ---------------------------------------------------------------------------------------
 
-    def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any) -> None:
+    def get_file(
+        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any
+    ) -> None:
         """Copy a file to this machine piece by piece; a directory is made, a link becomes one. What is not whole is
         removed."""
         rpath = self._strip_protocol(rpath)
@@ -401,6 +407,3 @@ def _items(row: Mapping[str, Any]) -> Iterable[tuple[str, Item]]:
 
 def _info(path: str, item: Item) -> dict[str, Any]:
     return {"name": path, "size": item.size, "type": item.type, "CID": item.cid, "islink": item.type == "link"}
-
-
-

@@ -23,8 +23,8 @@ WRITE = "files/write"
 
 
 class SentFile(AbstractBufferedFile):
-    """A file that is sent while it is written, and replaces what was there when it is closed. Where its ``with`` is left
-    by an exception, or it is never closed, what was there stays."""
+    """A file that is sent while it is written, and replaces what was there when it is closed. Where its ``with`` is
+    left by an exception, or it is never closed, what was there stays."""
 
     def __init__(self, fs: Any, path: str, mode: str, size: int, **options: Any) -> None:
         super().__init__(fs, path, mode, **options)

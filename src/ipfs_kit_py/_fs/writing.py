@@ -147,7 +147,13 @@ class Writing(Reading):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         """Copy files and, with ``recursive``, directories; a whole directory to where there is none is one change."""
-        if recursive and maxdepth is None and isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
+        if (
+            recursive
+            and maxdepth is None
+            and isinstance(path1, str)
+            and isinstance(path2, str)
+            and not has_magic(path1)
+        ):
             target = self._target(path1, path2)
             if self.isdir(path1) and not self.exists(target):
                 self._link(self.cid(path1), target)
@@ -167,7 +173,7 @@ class Writing(Reading):
             self._change("files/mv", source, target)
 
     def _target(self, path1: str, path2: str) -> str:
-        """Where one path is copied to: ``path2``, or below it where that is a directory; the content of ``a/`` to it."""
+        """Where one path is copied to: ``path2``, or below it where that is a directory, but the content of ``a/``."""
         into = not path1.endswith("/") and (path2.endswith("/") or self.isdir(path2))
         name = self._strip_protocol(path1).rpartition("/")[2]
         return self._own(f"{path2.rstrip('/')}/{name}" if into else path2)
@@ -197,7 +203,7 @@ class Writing(Reading):
         return SentFile(self, path, mode, size, block_size=block_size or self.blocksize)
 
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write bytes to a file, whose directories are made. ``mode="create"``: ``FileExistsError`` where there is one."""
+        """Write bytes to a file; its directories are made. ``mode="create"``: ``FileExistsError`` where there is one."""
         path = self._file(path, mode)
         if self._intrans:
             with self.open(path, "wb") as file:

@@ -180,6 +180,10 @@ class Client:
         """How long ``size`` bytes would take a session, as its peers were measured."""
         return self._wants.expected_seconds(session, size)
 
+    def holders(self, session: int) -> int:
+        """How many peers had something of what a session wants."""
+        return self._wants.holders(session)
+
     def owed(self, peer: PeerID) -> int:
         """Bytes that are asked of a peer and not here yet."""
         return self._wants.owed(peer)
@@ -403,3 +407,7 @@ class ClientSession:
     def expected_seconds(self, size: int) -> float:
         """How long ``size`` bytes more would take, as this session's peers were measured: for timeouts by size."""
         return self._client.expected_seconds(self._number, size)
+
+    def holders(self) -> int:
+        """How many peers had something of what this session wants."""
+        return self._client.holders(self._number)

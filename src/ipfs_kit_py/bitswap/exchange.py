@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.bitswap.ledger import Account
     from ipfs_kit_py.bitswap.wire import Message
     from ipfs_kit_py.core.cid import CID, Block, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network, PeerLore, Stream
+    from ipfs_kit_py.core.interfaces import BlockStore, Network, PeerLore, Served, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,10 @@ class Bitswap:
     def session(self) -> AbstractContextManager[ClientSession]:
         """Fetches that belong together."""
         return self._client.session()
+
+    def serve_from(self, store: Served) -> None:
+        """Serve from this store from now on: the node's own, or several joined."""
+        self._server.serve_from(store)
 
     def always_ask(self, peer: PeerID) -> None:
         """Ask this peer for everything that must be probed: the caller chose it."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py.bitswap.wire import Entry
     from ipfs_kit_py.core.cid import CID, PeerID
-    from ipfs_kit_py.core.interfaces import BlockStore, Network, Stream
+    from ipfs_kit_py.core.interfaces import Network, Served, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,7 @@ class _Loaded(NamedTuple):
 class Server:
     """Answers wantlists. ``may_serve(peer, cid)`` can refuse: to that peer the block is then not there."""
 
-    def __init__(
-        self, network: Network, store: BlockStore, may_serve: Callable[[PeerID, CID], bool] | None = None
-    ) -> None:
+    def __init__(self, network: Network, store: Served, may_serve: Callable[[PeerID, CID], bool] | None = None) -> None:
         self._network = network
         self._store = store
         self._may_serve = may_serve
@@ -87,6 +85,10 @@ class Server:
                     self._work = trio.Event()
                     await self._work.wait()
                 nursery.start_soon(self._give, answer)
+
+    def serve_from(self, store: Served) -> None:
+        """Serve from this store from now on."""
+        self._store = store
 
     def on_connected(self, peer: PeerID) -> None:
         """A peer connected."""

@@ -331,6 +331,11 @@ class Wants:
         delay = max((peer.timeout() for peer in connected), default=0.0)
         return delay + (size / rate if rate else 0.0)
 
+    def holders(self, number: int) -> int:
+        """How many peers had something of what a session wants."""
+        session = self._sessions.get(number)
+        return 0 if session is None else len(session.peers)
+
     def statistics(self) -> Statistics:
         """Counters."""
         return Statistics(

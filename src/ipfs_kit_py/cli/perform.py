@@ -34,8 +34,7 @@ def perform(
     watch: bool = False,
 ) -> int:
     """Perform a request and print its answer; returns the exit code."""
-    if options.verbose:
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, stream=sys.stderr)
     with failing() as outcome:
         with Rendering(options, request, quiet=quiet, quieter=quieter, output=output) as rendering:
             run = _runner(options, request, rendering)

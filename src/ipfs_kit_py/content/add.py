@@ -10,7 +10,7 @@ from ipfs_kit_py.core import multihash
 from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import PUT_BATCH_BYTES
 from ipfs_kit_py.core.errors import ConfigError
-from ipfs_kit_py.dag.builder import FileBuilder
+from ipfs_kit_py.dag.builder import FileBuilder, build_symlink
 from ipfs_kit_py.dag.importer import TreeBuilder
 from ipfs_kit_py.dag.profiles import V1_2025, Built, Profile, named
 from ipfs_kit_py.storage import threads
@@ -189,3 +189,22 @@ async def add_entries(
     await adding.flush()
     for row in rows:
         yield row
+
+
+async def add_files(
+    entries: AsyncIterator[Entry], profile: Profile, *, put: Put
+) -> AsyncGenerator[tuple[Entry, Built | None], None]:
+    """Add files and links, each by itself; each comes with what it was built to, ``None`` for a directory. All blocks
+    are stored before the iterator ends. ``entries`` is closed at the end."""
+    adding = _Adding(profile, put)
+    async with finishing(entries):
+        async for entry in entries:
+            if entry.kind == "symlink":
+                built = build_symlink(entry.target, profile)
+                adding.gather(built.blocks)
+                yield entry, built
+            elif entry.chunks is not None:
+                yield entry, await adding.file(entry.chunks(), None)
+            else:
+                yield entry, None
+    await adding.flush()

@@ -377,6 +377,7 @@ SHM_SLACK = 1.5  # file bytes of a memory tier to its quota: pages with keys, an
 # --- routing ----------------------------------------------------------------------------------------------------------
 KAD_K = 20  # peers of a bucket, and that a lookup ends with; Amino's number
 KAD_ALPHA = 10  # requests of one lookup at once; Amino's number
+KAD_JOIN_SECONDS = 2.0  # that a search waits for a peer that has just connected to say that it serves the DHT
 KAD_RESILIENCY = 3  # closest peers that have answered before a walk settles on its closest k; Amino's number
 KAD_MESSAGE_BYTES = 4 * MIB  # one message; go-libp2p's number
 KAD_MAX_FIELDS = 4096  # protobuf fields of one level of a message: four times what the other limits need
@@ -488,6 +489,10 @@ CONNECTED_PATIENCE = 4.0  # times as long as it took him, if that is longer
 INQUIRIES = 256  # of connected peers at once; more are refused
 FIND_SPARE = 2  # times the providers that are asked for are looked for, to have a choice
 FIND_SETTLE_SECONDS = 1.0  # that others have to come once there are enough
+MISS_STALL_SECONDS = 30.0  # that a content may take without progress, which a cache has not got and peers may
+MISS_TIMES = 10.0  # times as long altogether, as long as it comes
+MISS_MAX_BYTES = 50 << 20  # of a content that is returned whole for a miss; reading in pieces has no bound
+MISS_RECOVERIES = 8  # contents that did not come in time and are fetched on in the background
 RETRIEVE_SECONDS = 30.0  # for a whole content, where the caller does not say
 ANNOUNCE_SECONDS = 20.0  # that whoever announces content waits until others know; then it goes on without him
 
@@ -581,6 +586,11 @@ DNSADDR_MAX_LOOKUPS = 32  # of one round: records of others decide which
 DNSADDR_MAX_RECORDS = 256  # read of one answer
 DNSLINK_MAX_RECORDS = 64  # TXT records of a name that are looked at for a DNSLink
 DNS_NAME_CHARS = 253  # of a domain name; RFC 1035 section 2.3.4
+
+# --- files that change ------------------------------------------------------------------------------------------------
+MFS_ATTEMPTS = 64  # of one change, where others move the root in between: each that failed let another go on
+MFS_BATCH_ENTRIES = 100_000  # put at once, about 300 bytes each until the root moves
+MFS_ZERO_BYTES = 1 << 20  # made at a time for a gap in a file
 
 # --- RPC --------------------------------------------------------------------------------------------------------------
 RPC_HEADER_BYTES = 16 * KIB  # one request's headers

@@ -151,6 +151,18 @@ class Network(Protocol):
         ...
 
 
+class Served(Protocol):
+    """What is needed of a store to serve its blocks; thread safe."""
+
+    def sizes(self, cids: Sequence[CID]) -> list[int | None]:
+        """Bytes of each block, without reading it; ``None`` where one is not here."""
+        ...
+
+    def view(self, cids: Sequence[CID]) -> AbstractContextManager[list[memoryview | None]]:
+        """Blocks in place, pages touched; the views die with the context. Keep it short."""
+        ...
+
+
 @runtime_checkable
 class BlockStore(Protocol):
     """Blocks by multihash. Synchronous and thread safe; callers on the loop go through a worker thread.

@@ -120,6 +120,23 @@ def version(number: str, system: str) -> dict[str, Any]:
     return {"Version": number, "Commit": "", "Repo": "1", "System": system, "Golang": ""}
 
 
+def files_stat(cid: CID, kind: str, size: int, cumulative: int, links: int) -> dict[str, Any]:
+    """The answer of ``files stat``; ``size`` a file's bytes, ``cumulative`` those of all its blocks."""
+    return {"Hash": str(cid), "Size": size, "CumulativeSize": cumulative, "Blocks": links, "Type": kind}
+
+
+def files_entry(name: str, kind: str, size: int, cid: CID, *, long: bool) -> dict[str, Any]:
+    """One entry of ``files ls``; without ``long`` Kubo tells the name alone."""
+    if not long:
+        return {"Name": name, "Type": 0, "Size": 0, "Hash": ""}
+    return {"Name": name, "Type": int(kind == "directory"), "Size": size, "Hash": str(cid)}
+
+
+def files_root(cid: CID) -> dict[str, Any]:
+    """What the verbs answer that change the files."""
+    return {"Root": str(cid)}
+
+
 def error(message: str, code: int = 0, kind: str = "") -> dict[str, Any]:
     """The body of a failed call; ``kind``, which Kubo's has not got, is the class of the error where it is one of
     ours."""

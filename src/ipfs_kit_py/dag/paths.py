@@ -60,7 +60,7 @@ def resolve(path: str | CID) -> Generator[CID, Buffer, Resolved]:
     while done < len(segments):
         data = yield cid
         if cid.codec == DAG_PB:
-            found = yield from _entry(cid, data, segments[done])
+            found = yield from entry(cid, data, segments[done])
             if found is None:
                 raise NotFound(f"no {printable(segments[done])!r} in {_so_far(path, segments, done)}", cid=cid)
             cid, done = found, done + 1
@@ -83,7 +83,7 @@ def _so_far(path: str | CID, segments: tuple[str, ...], done: int) -> str:
     return "/".join([str(root), *map(printable, segments[:done])])
 
 
-def _entry(cid: CID, data: Buffer, name: str) -> Generator[CID, Buffer, CID | None]:
+def entry(cid: CID, data: Buffer, name: str) -> Generator[CID, Buffer, CID | None]:
     """The CID of a directory's entry; plain dag-pb nodes resolve by the names of their links."""
     try:
         node = dag_pb.decode(data)

@@ -15,6 +15,7 @@ from ipfs_kit_py.content.miss.misses import Misses
 from ipfs_kit_py.content.prefetching import Prefetching
 from ipfs_kit_py.content.replicas import Replicas
 from ipfs_kit_py.content.source import BlockSource
+from ipfs_kit_py.core import log as _log  # noqa: F401 - whatever starts a node logs quietly
 from ipfs_kit_py.core.config import (
     MEMORY_ONLY_BYTES,
     TRIM_SECONDS,
@@ -79,9 +80,9 @@ async def open_node(
         async with trio.open_nursery() as services:
             this = _ThisNode()
             await threads.run(Pool.WORK, _open_tiers, config, this, tiers)
-            passing = short or store is not None
-            node = this.node = await _wire(config, key, local, tiers, services, short=passing)
-            _start(node, services, short=passing)
+            node = this.node = await _wire(config, key, local, tiers, services, short=short)
+            if not short:
+                _start(node, services, owns_store=store is None)
             started = True
             try:
                 yield node
@@ -216,11 +217,11 @@ async def _wire(
     return node
 
 
-def _start(node: Node, services: trio.Nursery, *, short: bool) -> None:
-    """The work that a node does by itself. One that lives for a command's length leaves what is slow to others."""
-    if short:
-        return
+def _start(node: Node, services: trio.Nursery, *, owns_store: bool) -> None:
+    """The work that a node does by itself. What concerns the store is for whoever opened it to do."""
     services.start_soon(node.naming.run)
+    if not owns_store:
+        return
     services.start_soon(_trim, node.store)
     if node.remote is not None:
         services.start_soon(node.remote.replicas.run)

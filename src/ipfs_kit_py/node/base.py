@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ipfs_kit_py.content import fetch as dags
 from ipfs_kit_py.content.tree import Trees
-from ipfs_kit_py.core.errors import NotAFile, NotRunning
+from ipfs_kit_py.core.errors import LocalError, NotAFile, NotRunning
 from ipfs_kit_py.dag import paths
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.content.source import BlockSource
     from ipfs_kit_py.core.cid import CID, PeerID
     from ipfs_kit_py.core.config import NodeConfig
+    from ipfs_kit_py.core.interfaces import Exchange
     from ipfs_kit_py.crypto.keys import PrivateKey
     from ipfs_kit_py.net.swarm import Swarm
     from ipfs_kit_py.node.dht import Announcing
@@ -83,6 +84,29 @@ class Services:
         """What it has for its remote tiers, ``None`` without any."""
         return self._remote
 
+    def borrow(self, exchange: Exchange | None, *, announcing: Announcing | None = None) -> None:
+        """Fetch what is missing through another node's exchange from now on, and have new pins told by what tells of
+        that node's; ``None`` ends it. ``LocalError`` on a node that has a network of its own."""
+        if self._swarm is not None:
+            raise LocalError("this node has a network of its own; open it with libp2p=False to use another peer's")
+        self._announcing = announcing
+        if self._remote is not None:
+            self._remote.misses.set_exchange(exchange)
+        else:
+            self._source.exchange = exchange
+
+    @property
+    def exchange(self) -> Bitswap:
+        """The exchange with peers, for another node to borrow. ``NotRunning`` without a network."""
+        if self._exchange is None:
+            raise NotRunning("this node has no network: it has no exchange to lend")
+        return self._exchange
+
+    @property
+    def announcing(self) -> Announcing | None:
+        """What tells the DHT of pins, ``None`` where nothing does."""
+        return self._announcing
+
     @property
     def store(self) -> LocalStore:
         """The local store. Thread safe, and it blocks: call it on a worker thread."""
@@ -110,4 +134,8 @@ class Services:
         """Multihashes of everything that a pin keeps."""
         pins = list(self._store.pins.ls())
         kept = dags.reachable(self._store, [pin.cid for pin in pins if pin.recursive])
-        return kept | {pin.cid.multihash for pin in pins}
+        return kept | {pin.cid.multihash for pin in pins} | self._files_kept()
+
+    def _files_kept(self) -> set[bytes]:
+        """Multihashes of what the files that change keep."""
+        return set()

@@ -12,6 +12,7 @@ from ipfs_kit_py.core.errors import HashMismatch, NotRunning
 from ipfs_kit_py.node.adding import AddingVerbs
 from ipfs_kit_py.node.blocks import BlockVerbs
 from ipfs_kit_py.node.discovering import DiscoveryVerbs
+from ipfs_kit_py.node.files import FileVerbs
 from ipfs_kit_py.node.finding import FindingVerbs
 from ipfs_kit_py.node.keeping import KeepingVerbs
 from ipfs_kit_py.node.messages import Messages
@@ -69,7 +70,7 @@ class NodeStatistics:
 
 class Node(
     PeerVerbs, AddingVerbs, ReadingVerbs, BlockVerbs, KeepingVerbs, TierVerbs, NameVerbs, RoutingVerbs, FindingVerbs,
-    DiscoveryVerbs,
+    DiscoveryVerbs, FileVerbs,
 ):  # fmt: skip
     """A running node; made by ``open_node``. Paths are ``CID``, ``CID/name`` or ``/ipfs/CID/name``.
 

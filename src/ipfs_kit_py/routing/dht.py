@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ipfs_kit_py.core.config import KAD_EXPIRE_SECONDS
+from ipfs_kit_py.core.config import KAD_EXPIRE_SECONDS, KAD_JOIN_SECONDS
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound, NotRunning, PeerUnreachable
-from ipfs_kit_py.routing.dht_queries import PeerSearch, ProviderSearch, ValueSearch
+from ipfs_kit_py.routing.dht_queries import PeerSearch, ProviderSearch, Search, ValueSearch
 from ipfs_kit_py.routing.dht_records import DhtRecords
 from ipfs_kit_py.routing.kad_side import LAN, WAN
 from ipfs_kit_py.routing.kad_wire import Message, MessageType, PeerInfo, Record
@@ -119,6 +119,19 @@ class Dht:
             raise NotRunning("the DHT is not running")
         return self._nursery
 
+    async def _join(self) -> None:
+        """Wait for those who have just connected: who searches as soon as there is a connection would ask nobody."""
+        with trio.move_on_after(KAD_JOIN_SECONDS):
+            while self._is_joining():  # noqa: ASYNC110 - a table tells nobody
+                await trio.sleep(_LOOK_SECONDS)
+
+    def _is_joining(self) -> bool:
+        return not any(len(side.table) for side in self.sides) and any(side.is_joining for side in self.sides)
+
+    async def _run(self, search: Search) -> None:
+        await self._join()
+        await search.run(self.sides)
+
     # --- content ------------------------------------------------------------------------------------------------------
 
     async def find_providers(self, multihash: bytes, *, count: int = 20) -> AsyncGenerator[Provider, None]:
@@ -127,7 +140,7 @@ class Dht:
         now, rng = trio.current_time(), random.Random()
         for side in self.sides:
             search.on_here(self._providers[side.side].get(multihash, now, rng))
-        self._home().start_soon(search.run, self.sides)
+        self._home().start_soon(self._run, search)
         try:
             async for provider in search.found:
                 yield provider
@@ -138,6 +151,7 @@ class Dht:
 
     async def provide(self, multihashes: Sequence[bytes]) -> None:
         """Tell the peers closest to each that this node has it. ``PeerUnreachable`` where nobody could be told."""
+        await self._join()
         told = 0
         limiter = trio.CapacityLimiter(_PROVIDES)
 
@@ -171,7 +185,7 @@ class Dht:
         if peer in self._network.connected():
             return PeerInfo(peer, known, 1)
         search = PeerSearch(peer)
-        await search.run(self.sides)
+        await self._run(search)
         if not search.addresses:
             raise NotFound(f"peer {peer} was not found: none of {search.asked} peers knows where it is")
         return PeerInfo(peer, search.addresses)
@@ -193,6 +207,7 @@ class Dht:
         now = self._clock()
         for store in self._values.values():
             store.put(key, value, self._network.peer_id, now)
+        await self._join()
         stored = 0
 
         async def on(side: Kademlia) -> None:
@@ -213,7 +228,7 @@ class Dht:
         search = ValueSearch(key, self.validators, self._clock)
         for store in self._values.values():
             search.on_here(store.get(key, self._clock()))
-        await search.run(self.sides)
+        await self._run(search)
         if search.best is None:
             if not search.asked:
                 raise PeerUnreachable("no peer of the DHT answers: connect to one (bootstrap in config.toml, --peer)")
@@ -256,5 +271,6 @@ class Dht:
         return f"<Dht {self.mode}, {', '.join(f'{len(side.table)} {side.side.name}' for side in self.sides)}>"
 
 
+_LOOK_SECONDS = 0.02  # between looks at a table that is being joined: it tells nobody
 _PROVIDES = 8  # keys that one call looks up at once
 _STORE_SECONDS = 10.0  # for one peer to take a record

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py.routing.validators import Validators
 
 
-class _Search:
+class Search:
     """A walk in each DHT that has peers; ``stop`` ends all of them."""
 
     def __init__(self, key: bytes) -> None:
@@ -72,7 +72,7 @@ class _Search:
         return False
 
 
-class ProviderSearch(_Search):
+class ProviderSearch(Search):
     """Providers of a multihash, as they come, in ``found``; ``count`` of them were given out."""
 
     def __init__(self, multihash: bytes, count: int, me: PeerID) -> None:
@@ -125,7 +125,7 @@ class ProviderSearch(_Search):
                 return
 
 
-class PeerSearch(_Search):
+class PeerSearch(Search):
     """Where a peer is, as ``KAD_RESILIENCY`` others say, or itself."""
 
     def __init__(self, peer: PeerID) -> None:
@@ -163,7 +163,7 @@ class PeerSearch(_Search):
                 self._told[text] = None
 
 
-class ValueSearch(_Search):
+class ValueSearch(Search):
     """The best value of a key, and who of the closest has it not."""
 
     def __init__(self, key: bytes, validators: Validators, clock: Callable[[], float]) -> None:

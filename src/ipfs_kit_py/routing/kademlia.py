@@ -126,6 +126,13 @@ class Kademlia:
                 self.network.remove_handler(self.side.protocol)
         self.is_server = server
 
+    @property
+    def is_joining(self) -> bool:
+        """Whether there is nobody to ask yet, but a connected peer may enter the table at any moment."""
+        if len(self.table):
+            return False
+        return bool(self._meeting) or any(not self.network.protocols_of(peer) for peer in self.network.connected())
+
     def _meet_again(self) -> None:
         """Who did not answer in a bad moment may do so now; where few are known, so may anybody who is connected."""
         unmet, self._unmet = self._unmet, set()

@@ -11,6 +11,8 @@ from ipfs_kit_py.core.errors import LocalError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import lmdb
+
     from ipfs_kit_py.storage.environment import Environment
 
 
@@ -20,6 +22,11 @@ class Records(Protocol):
 
     def get(self, space: bytes, key: bytes) -> bytes | None: ...
     def put(self, space: bytes, key: bytes, value: bytes) -> None: ...
+    def swap(self, space: bytes, key: bytes, old: bytes | None, new: bytes) -> bool:
+        """Put ``new`` where ``old`` (``None``: nothing) still is; whether it was. Of several that try it at once, in
+        whatever process, one does."""
+        ...
+
     def delete(self, space: bytes, key: bytes) -> bool:
         """Whether there was one."""
         ...
@@ -56,6 +63,14 @@ class MemoryRecords:
         with self._lock:
             self._records[_full_key(space, key)] = _checked(bytes(value))
 
+    def swap(self, space: bytes, key: bytes, old: bytes | None, new: bytes) -> bool:
+        full, checked = _full_key(space, key), _checked(bytes(new))
+        with self._lock:
+            if self._records.get(full) != old:
+                return False
+            self._records[full] = checked
+            return True
+
     def delete(self, space: bytes, key: bytes) -> bool:
         with self._lock:
             return self._records.pop(_full_key(space, key), None) is not None
@@ -88,6 +103,21 @@ class DiskRecords:
         table = environment.tables["records"]
         environment.write(lambda txn: txn.put(full, checked, db=table))
         self._acknowledge()
+
+    def swap(self, space: bytes, key: bytes, old: bytes | None, new: bytes) -> bool:
+        environment, full, checked = self._environment(), _full_key(space, key), _checked(bytes(new))
+        table = environment.tables["records"]
+
+        def job(txn: lmdb.Transaction[memoryview]) -> bool:
+            there = txn.get(full, db=table)
+            if (None if there is None else bytes(there)) != old:
+                return False
+            txn.put(full, checked, db=table)
+            return True
+
+        done = environment.write(job)
+        self._acknowledge()
+        return done
 
     def delete(self, space: bytes, key: bytes) -> bool:
         environment, full = self._environment(), _full_key(space, key)

@@ -15,6 +15,7 @@ from ipfs_kit_py.core.cid import CID, PeerID
 from ipfs_kit_py.core.errors import IPFSKitError, NotFound
 from ipfs_kit_py.dag import codecs
 from ipfs_kit_py.verbs.call import UsageError, whole
+from ipfs_kit_py.verbs.files import FILES_VERBS
 from ipfs_kit_py.verbs.names import NAME_VERBS
 from ipfs_kit_py.verbs.routing import ROUTING_VERBS
 from ipfs_kit_py.verbs.tiers import TIER_VERBS
@@ -225,6 +226,7 @@ async def _shutdown(call: Call) -> None:
 
 VERBS: dict[str, Verb] = (
     TIER_VERBS
+    | FILES_VERBS
     | NAME_VERBS
     | ROUTING_VERBS
     | {

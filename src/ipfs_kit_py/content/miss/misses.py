@@ -64,16 +64,14 @@ class Misses:
         on_fetched: Callable[[Sequence[bytes], float], None] | None = None,
     ) -> None:
         self._store = store
-        self._exchange = exchange
         self._on_fetched = on_fetched
         self._tiers = {
             Origin(tier.name, rng, limit=requests, prior=MISS_PRIOR_SECONDS): tier
             for tier in tiers
             if "get" in tier.verbs
         }
-        self._origins = list(self._tiers)
-        if exchange is not None:
-            self._origins.insert(0, Origin("peers", rng, patient=True, prior=MISS_PEERS_PRIOR_SECONDS))
+        self._rng = rng
+        self.set_exchange(exchange)
         self._absent = Absent()
         self._callers: dict[bytes, set[Caller]] = {}  # by the multihash that they wait for
         self._waiting: set[Caller] = set()  # all of them
@@ -92,6 +90,13 @@ class Misses:
             nursery.start_soon(self._timer)
             task_status.started()
             await trio.sleep_forever()
+
+    def set_exchange(self, exchange: Exchange | None) -> None:
+        """Ask these peers from now on, ``None`` for none. What is being fetched goes on as it began."""
+        self._exchange = exchange
+        self._origins = list(self._tiers)
+        if exchange is not None:
+            self._origins.insert(0, Origin("peers", self._rng, patient=True, prior=MISS_PEERS_PRIOR_SECONDS))
 
     # --- what callers use ---------------------------------------------------------------------------------------------
 
