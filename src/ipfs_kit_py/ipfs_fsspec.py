@@ -13,7 +13,7 @@ from fsspec.utils import stringify_path
 
 from ipfs_kit_py._fs import paths
 from ipfs_kit_py._fs.listings import MAX_PATHS, Listings
-from ipfs_kit_py._fs.opening import DEFAULT, Opened, Options
+from ipfs_kit_py._fs.opening import DEFAULT, Opened, Options, plain
 from ipfs_kit_py._fs.reading import Reading
 from ipfs_kit_py._fs.writing import Writing
 from ipfs_kit_py.core.errors import ConfigError
@@ -90,7 +90,7 @@ class IPFSFileSystem(Reading):
             if size is not None and (not isinstance(size, int) or size <= 0):
                 raise ConfigError(f"{name} is a number of bytes above 0, not {size!r}")
         super().__init__(**storage_options)
-        self._opened = Opened(Options.of(repo, role, peers, bootstrap, tiers, gateways, offline=offline, daemon=daemon))
+        self.opened = Opened(Options.of(repo, role, peers, bootstrap, tiers, gateways, offline=offline, daemon=daemon))
         self._listings = Listings(
             (MAX_PATHS if max_paths is None else max_paths) if storage_options.get("use_listings_cache", True) else 0
         )
@@ -103,8 +103,17 @@ class IPFSFileSystem(Reading):
         """A filesystem on a backend that somebody else closes; ``options`` are those of a filesystem, for another
         process that it is sent to (its node dials ``peers``)."""
         made: Self = cls(**options, skip_instance_cache=True)
-        made._opened.give(backend)
+        made.opened.give(backend)
         return made
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The options that it was made with, as values that JSON has."""
+        return self._told
+
+    @storage_options.setter
+    def storage_options(self, given: dict[str, Any]) -> None:
+        self._told = plain(given)
 
     # --- paths --------------------------------------------------------------------------------------------------------
 

@@ -79,4 +79,5 @@ class Listings:
         return len(self._directories)
 
     def __repr__(self) -> str:
-        return f"<Listings of {len(self._directories)} directories with {self._entries} entries, {len(self._single)} paths>"
+        entries = f"{len(self._directories)} directories with {self._entries} entries"
+        return f"<Listings of {entries}, {len(self._single)} paths>"

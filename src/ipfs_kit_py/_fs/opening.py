@@ -81,6 +81,16 @@ class Options:
         return backend
 
 
+def plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a filesystem without ``None``, which fsspec's JSON has not got, and with texts for paths."""
+    told = dict(given)
+    if "repo" in told:
+        told["repo"] = MEMORY if told["repo"] is None else os.fspath(told["repo"])
+    if "timeout" in told and told["timeout"] is None:
+        told["timeout"] = float("inf")
+    return {name: value for name, value in told.items() if value is not None}
+
+
 @dataclass
 class _Shared:
     backend: Backend

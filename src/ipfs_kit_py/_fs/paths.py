@@ -1,20 +1,20 @@
 """The paths of the filesystem, as they are without a protocol. Names are taken literally: nothing is percent-decoded.
 
-===================  ================  ==============  =====================================
-written as           in ``ipfs``       in ``mfs``      is
-===================  ================  ==============  =====================================
-``ipfs://CID/a``     ``CID/a``         ``/ipfs/CID/a``  content, for ever the same
-``/ipfs/CID/a``      ``CID/a``         ``/ipfs/CID/a``  likewise
-``CID/a``            ``CID/a``         ``/CID/a``       likewise; in ``mfs`` a file of its root
-``ipns://NAME/a``    ``/ipns/NAME/a``  ``/ipns/NAME/a`` what the name points to when it is read
-``mfs:///a``, ``/a``                   ``/a``           a file of the writable root
-===================  ================  ==============  =====================================
+====================  ================  ================  =================================================
+written               in ``ipfs``       in ``mfs``        is
+====================  ================  ================  =================================================
+``ipfs://CID/a``      ``CID/a``         ``/ipfs/CID/a``   content, for ever the same
+``/ipfs/CID/a``       ``CID/a``         ``/ipfs/CID/a``   likewise
+``CID/a``             ``CID/a``         ``/CID/a``        likewise; in ``mfs`` a file of the root
+``ipns://NAME/a``     ``/ipns/NAME/a``  ``/ipns/NAME/a``  what the name points to when it is read
+``mfs:///a``, ``/a``                    ``/a``            a file of the writable root
+====================  ================  ================  =================================================
 """
 
 from __future__ import annotations
 
 IPFS, IPNS = "/ipfs/", "/ipns/"
-_ABSOLUTE = {"ipfs://": IPFS, "ipns://": IPNS, "ipfs::": IPFS, "ipns::": IPNS, "mfs://": "/", "mfs::": "/"}
+_ABSOLUTE = {"ipfs://": IPFS, "ipns://": IPNS, "ipfs::": IPFS, "ipns::": IPNS}
 
 
 def absolute(path: str, default: str) -> str:
@@ -38,7 +38,7 @@ def of_content(path: str) -> str:
 
 def of_root(path: str) -> str:
     """A path of the writable view."""
-    return absolute(path, "/")
+    return absolute(path.removeprefix("mfs://").removeprefix("mfs::"), "/")
 
 
 def is_content(path: str) -> bool:

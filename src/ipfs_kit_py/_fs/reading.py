@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,7 +18,7 @@ from ipfs_kit_py._fs.ranges import Range, joined
 from ipfs_kit_py.core.errors import IPFSKitError, NotAFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ipfs_kit_py._backend import Backend
     from ipfs_kit_py._fs.opening import Opened
@@ -35,14 +34,14 @@ class Reading(AbstractFileSystem):
     cachable = True
     fsid = "ipfs"  # the same content is behind the same path everywhere
 
-    _opened: Opened
+    opened: Opened
     _listings: Listings
     timeout: float | None
     read_ahead: int
 
     @property
     def _backend(self) -> Backend:
-        return self._opened.backend
+        return self.opened.backend
 
     # --- where a path leads -------------------------------------------------------------------------------------------
 
@@ -389,7 +388,7 @@ class Reading(AbstractFileSystem):
 
     def close(self) -> None:
         """Let the node go; it ends with the last filesystem that uses it. A later use opens it again."""
-        self._opened.close()
+        self.opened.close()
 
 
 def _omit(error: OSError) -> None:

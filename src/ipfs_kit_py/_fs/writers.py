@@ -37,7 +37,7 @@ class SentFile(AbstractBufferedFile):
 
     def _upload_chunk(self, final: bool = False) -> bool:
         data = self.buffer.getbuffer()  # the buffer is never written to again
-        backend, stall = self.fs.opened_backend, self.fs.timeout
+        backend, stall = self.fs.opened.backend, self.fs.timeout
         with mapped(self.path):
             if self._sending is None and final:
                 backend.rows(WRITE, self.path, uploads=[sent_bytes(data)], stall=stall, **self._how())

@@ -23,7 +23,6 @@ from ipfs_kit_py.content.files import Entry, read_file
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_kit_py._backend import Backend
     from ipfs_kit_py._fs.listings import Item
 
 DIRECTORY, FILE = "directory", "file"
@@ -33,11 +32,6 @@ class Writing(Reading):
     """What writes, besides what reads."""
 
     transaction_type = Together
-
-    @property
-    def opened_backend(self) -> Backend:
-        """What its files write to."""
-        return self._backend
 
     @property
     def root_cid(self) -> str:
@@ -203,7 +197,7 @@ class Writing(Reading):
         return SentFile(self, path, mode, size, block_size=block_size or self.blocksize)
 
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write bytes to a file; its directories are made. ``mode="create"``: ``FileExistsError`` where there is one."""
+        """Write bytes to a file; directories are made. ``mode="create"``: ``FileExistsError`` where it is there."""
         path = self._file(path, mode)
         if self._intrans:
             with self.open(path, "wb") as file:
