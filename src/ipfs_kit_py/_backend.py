@@ -6,15 +6,19 @@ What a verb answers is collected whole, or comes as it is made, as the caller li
 from __future__ import annotations
 
 from contextlib import aclosing, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 
+from ipfs_kit_py._answers import AsItComes, BytesAsTheyCome, Patience, RowsAsTheyCome, Whole
 from ipfs_kit_py._portal import LoopThread, NodeThread
 from ipfs_kit_py.content.files import Entry
+from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.errors import BackendError
 from ipfs_kit_py.repo import Repo
-from ipfs_kit_py.verbs.on_daemon import DaemonError, OnDaemon
+from ipfs_kit_py.verbs.on_daemon import OnDaemon
 from ipfs_kit_py.verbs.on_node import OnNode
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ T = TypeVar("T")
 
 STREAM_BYTES = 4 << 20  # of an answer gathered for one crossing between the threads
 STREAM_PARTS = 16  # of an answer that may wait for whoever reads it: 16 MiB at most, of blocks
+STREAM_ROWS = 1024  # of an answer of rows, likewise: a row has about 1 KiB
+SENT_PARTS = 1  # of a file that is written which may wait for whoever takes it
 AT_ONCE = 32  # of many calls that are under way: each may hold READ_AHEAD_BYTES
 
 
@@ -48,9 +54,9 @@ class Performer(Protocol):
 class Backend:
     """Verbs performed by ``performer``, called on the loop of ``thread``.
 
-    Options are given as keywords, ``_`` for ``-``; those that are ``None`` are left out. ``timeout`` in seconds
-    (``TimedOut``), ``None`` for none. What the performer raises comes through; what a daemon tells at the end of rows
-    is raised as ``DaemonError``.
+    Options are given as keywords, ``_`` for ``-``; those that are ``None`` are left out. ``timeout`` in seconds for the
+    whole verb, ``stall`` for nothing to go on with it (``TimedOut``), ``None`` for as long as it takes. What the
+    performer raises comes through; what a daemon tells at the end of rows is raised as ``DaemonError``.
     """
 
     def __init__(self, thread: LoopThread, performer: Performer) -> None:
@@ -69,87 +75,100 @@ class Backend:
 
     def rows(
         self, verb: str, *arguments: str, uploads: Iterable[Entry] | None = None, timeout: float | None = None,
-        **options: Any,
+        stall: float | None = None, **options: Any,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """All objects of an answer."""
-        return self.thread.call(self._collect, verb, arguments, options, uploads, timeout=timeout).rows
+        return self.thread.call(self._collect, verb, arguments, options, uploads, stall, timeout=timeout).rows
 
     def row(
         self, verb: str, *arguments: str, uploads: Iterable[Entry] | None = None, timeout: float | None = None,
-        **options: Any,
+        stall: float | None = None, **options: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """The only object of an answer, the last where there are several, ``{}`` where there is none."""
-        found = self.rows(verb, *arguments, uploads=uploads, timeout=timeout, **options)
+        found = self.rows(verb, *arguments, uploads=uploads, timeout=timeout, stall=stall, **options)
         return found[-1] if found else {}
 
-    def data(self, verb: str, *arguments: str, timeout: float | None = None, **options: Any) -> bytes:
+    def data(
+        self, verb: str, *arguments: str, timeout: float | None = None, stall: float | None = None, **options: Any
+    ) -> bytes:
         """An answer of bytes."""
-        return bytes(self.thread.call(self._collect, verb, arguments, options, None, timeout=timeout).bytes)
+        return self.thread.call(self._collect, verb, arguments, options, None, stall, timeout=timeout).bytes()
 
     def data_many(
-        self, calls: Sequence[tuple[str, Sequence[str], Mapping[str, object]]], timeout: float | None = None
-    ) -> list[bytes | Exception]:
+        self, calls: Sequence[tuple[str, Sequence[str], Mapping[str, object]]], timeout: float | None = None,
+        stall: float | None = None,
+    ) -> list[bytes | Exception]:  # fmt: skip
         """Answers of bytes of many calls (verb, arguments, options), many at once; for one that fails, why."""
-        return self.thread.call(self._many, calls, timeout=timeout)
+        found = self.thread.call(self._many, calls, stall, timeout=timeout)
+        return [answer if isinstance(answer, Exception) else answer.bytes() for answer in found]
 
-    async def _many(self, calls: Sequence[tuple[str, Sequence[str], Mapping[str, object]]]) -> list[bytes | Exception]:
-        answers: list[bytes | Exception] = [b""] * len(calls)
-        places = trio.CapacityLimiter(AT_ONCE)
+    async def _many(
+        self, calls: Sequence[tuple[str, Sequence[str], Mapping[str, object]]], stall: float | None
+    ) -> list[Whole | Exception]:
+        answers: list[Whole | Exception] = []
+        waiting = iter(enumerate(calls))
 
-        async def one(at: int) -> None:
-            verb, arguments, options = calls[at]
-            async with places:
+        async def some() -> None:
+            for at, (verb, arguments, options) in waiting:
                 try:
-                    answers[at] = bytes((await self._collect(verb, arguments, options, None)).bytes)
+                    answers[at] = await self._collect(verb, arguments, options, None, stall)
                 except Exception as error:  # noqa: BLE001 - the caller's to raise or to return
                     answers[at] = error
 
+        nothing = Whole(Patience(None))
+        answers += [nothing] * len(calls)
         async with trio.open_nursery() as nursery:
-            for at in range(len(calls)):
-                nursery.start_soon(one, at)
+            for _ in range(min(AT_ONCE, len(calls))):
+                nursery.start_soon(some)
         return answers
 
     async def _collect(
-        self, verb: str, arguments: Sequence[str], options: Mapping[str, object], uploads: Iterable[Entry] | None
-    ) -> _Whole:
-        whole = _Whole()
+        self, verb: str, arguments: Sequence[str], options: Mapping[str, object], uploads: Iterable[Entry] | None,
+        stall: float | None,
+    ) -> Whole:  # fmt: skip
+        whole = Whole(Patience(stall))
         await self._perform(verb, arguments, options, uploads, whole)
         return whole
 
     async def _perform(
         self, verb: str, arguments: Sequence[str], options: Mapping[str, object], uploads: Iterable[Entry] | None,
-        output: Any,
+        output: Whole | AsItComes[Any],
     ) -> None:  # fmt: skip
-        sent = None if uploads is None else _each(uploads)
         told = {name.replace("_", "-"): _text(value) for name, value in options.items() if value is not None}
-        performer = self.performer(verb)
+        perform = self.performer(verb).perform
+        sent = None if uploads is None else _each(uploads, output.patience)
         async with nullcontext() if sent is None else aclosing(sent):
             with self.reading():
-                await performer.perform(verb, arguments, told, output, sent)
+                await output.patience.run(perform, verb, arguments, told, output, sent)
 
     # --- answers as they come -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def stream_rows(self, verb: str, *arguments: str, **options: Any) -> Iterator[Iterator[dict[str, Any]]]:
+    def stream_rows(
+        self, verb: str, *arguments: str, stall: float | None = None, **options: Any
+    ) -> Iterator[Iterator[dict[str, Any]]]:
         """The objects of an answer as they come; leaving the context ends the verb."""
-        with self._stream(verb, arguments, options, _RowsAsTheyCome) as rows:
+        with self._stream(verb, arguments, options, stall, RowsAsTheyCome, STREAM_ROWS) as rows:
             yield rows
 
     @contextmanager
-    def stream(self, verb: str, *arguments: str, **options: Any) -> Iterator[Iterator[bytes]]:
+    def stream(
+        self, verb: str, *arguments: str, stall: float | None = None, **options: Any
+    ) -> Iterator[Iterator[memoryview]]:
         """The pieces of an answer of bytes as they come; leaving the context ends the verb."""
-        with self._stream(verb, arguments, options, _BytesAsTheyCome) as pieces:
+        with self._stream(verb, arguments, options, stall, BytesAsTheyCome, STREAM_PARTS) as pieces:
             yield pieces
 
     @contextmanager
     def _stream(
-        self, verb: str, arguments: Sequence[str], options: Mapping[str, object], kind: type[_AsItComes[T]]
-    ) -> Iterator[Iterator[T]]:
-        send, receive = self.thread.run_sync(lambda: trio.open_memory_channel[T](STREAM_PARTS))
+        self, verb: str, arguments: Sequence[str], options: Mapping[str, object], stall: float | None,
+        kind: type[AsItComes[T]], parts: int,
+    ) -> Iterator[Iterator[T]]:  # fmt: skip
+        send, receive = trio.open_memory_channel[T](parts)
 
         async def run() -> None:
             with send:
-                await self._perform(verb, arguments, options, None, kind(send))
+                await self._perform(verb, arguments, options, None, kind(Patience(stall), send))
 
         future = self.thread.submit(run)
         try:
@@ -171,6 +190,10 @@ class Backend:
         while items := self.thread.call(some):
             yield from items
         future.result()
+
+    def send(self, verb: str, *arguments: str, path: str = "", stall: float | None = None, **options: Any) -> Sending:
+        """Begin a verb that takes one file, called ``path``; its content is written to what this returns."""
+        return Sending(self, verb, arguments, options, path, stall)
 
     # --- trees --------------------------------------------------------------------------------------------------------
 
@@ -216,53 +239,62 @@ def sent_bytes(data: Buffer, path: str = "") -> Entry:
     return Entry(path, "file", chunks=chunks)
 
 
-class _Whole:
-    """An answer that is collected."""
+class Sending:
+    """A verb whose file is written piece by piece. End it by ``finish`` or ``cancel``."""
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.bytes = bytearray()
+    def __init__(
+        self, backend: Backend, verb: str, arguments: Sequence[str], options: Mapping[str, object], path: str,
+        stall: float | None,
+    ) -> None:  # fmt: skip
+        self._thread = backend.thread
+        self._send, receive = trio.open_memory_channel[Any](SENT_PARTS)
 
-    async def row(self, row: dict[str, Any]) -> None:
-        self.rows.append(_checked(row))
+        async def chunks() -> AsyncIterator[Buffer]:
+            async for piece in receive:
+                yield piece
 
-    async def data(self, data: Buffer) -> None:
-        self.bytes += data
+        async def run() -> Whole:
+            with receive:
+                uploads = [Entry(path, "file", chunks=chunks)]
+                return await backend._collect(verb, arguments, options, uploads, stall)
 
+        self._future = self._thread.submit(run)
 
-class _AsItComes(Generic[T]):
-    """An answer that somebody reads at the same time."""
+    def write(self, data: Buffer) -> None:
+        """Send a piece, which must not change afterwards; waits while others wait to be taken. Raises what the verb
+        raises."""
+        try:
+            self._thread.call(self._send.send, data)
+        except trio.BrokenResourceError:
+            self._future.result()
+            raise BackendError("the verb took no more of what it was sent") from None
 
-    def __init__(self, send: trio.MemorySendChannel[T]) -> None:
-        self._send = send
+    def finish(self) -> list[dict[str, Any]]:
+        """That was all: the objects of the answer. Raises what the verb raises."""
+        self._thread.run_sync(self._send.close)
+        return self._future.result().rows
 
-    async def row(self, row: dict[str, Any]) -> None:
-        raise BackendError(f"expected bytes, but the answer has a row: {_checked(row)}")
-
-    async def data(self, data: Buffer) -> None:
-        raise BackendError("expected rows, but the answer has bytes")
-
-
-class _RowsAsTheyCome(_AsItComes[dict[str, Any]]):
-    async def row(self, row: dict[str, Any]) -> None:
-        await self._send.send(_checked(row))
-
-
-class _BytesAsTheyCome(_AsItComes[bytes]):
-    async def data(self, data: Buffer) -> None:
-        await self._send.send(bytes(data))
-
-
-def _checked(row: dict[str, Any]) -> dict[str, Any]:
-    """A row, unless it tells of a failure after the answer had begun."""
-    if row.get("Type") == "error" and "Message" in row:
-        raise DaemonError(row["Message"])
-    return row
+    def cancel(self) -> None:
+        """End the verb, as if it had been interrupted."""
+        self._future.cancel()
 
 
-async def _each(items: Iterable[Entry]) -> AsyncGenerator[Entry, None]:
+async def _each(items: Iterable[Entry], patience: Patience) -> AsyncGenerator[Entry, None]:
     for item in items:
-        yield item
+        patience.more()
+        yield item if item.chunks is None else replace(item, chunks=partial(_chunks, item.chunks, patience))
+    patience.more()
+
+
+async def _chunks(chunks: Callable[[], AsyncIterator[Buffer]], patience: Patience) -> AsyncGenerator[Buffer, None]:
+    """The pieces of a file; the time until the next is theirs who make them."""
+    patience.wait()
+    async with finishing(chunks()) as pieces:
+        async for piece in pieces:
+            patience.more()
+            yield piece
+            patience.wait()
+    patience.more()
 
 
 def _text(value: object) -> str:

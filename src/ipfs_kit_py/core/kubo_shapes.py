@@ -137,9 +137,10 @@ def files_root(cid: CID) -> dict[str, Any]:
     return {"Root": str(cid)}
 
 
-def error(message: str, code: int = 0) -> dict[str, Any]:
-    """The body of a failed call."""
-    return {"Message": message, "Code": code, "Type": "error"}
+def error(message: str, code: int = 0, kind: str = "") -> dict[str, Any]:
+    """The body of a failed call; ``kind``, which Kubo's has not got, is the class of the error where it is one of
+    ours."""
+    return {"Message": message, "Code": code, "Type": "error", **({"Kind": kind} if kind else {})}
 
 
 # The numbers of routing events, as go-libp2p's routing package has them.

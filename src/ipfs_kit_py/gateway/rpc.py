@@ -13,7 +13,7 @@ import logging
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import trio
 from hypercorn.config import Config
@@ -75,6 +75,11 @@ def refusal(request: Request) -> Response | None:
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse(shapes.error(message), status_code=status, headers=headers)
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    kind = type(error).__name__ if isinstance(error, IPFSKitError) else ""
+    return shapes.error(str(error) or type(error).__name__, kind=kind)
 
 
 class _Answer:
@@ -159,7 +164,7 @@ class RPC:
             async for piece in receive:
                 yield piece
             if failure and verb.answers != BYTES:
-                yield json.dumps(shapes.error(_message(failure[0]))).encode() + b"\n"
+                yield json.dumps(_told(failure[0])).encode() + b"\n"
             elif failure:
                 raise failure[0]
 
@@ -176,19 +181,22 @@ class RPC:
     ) -> None:
         with scope, send:
             try:
-                query = request.query_params
-                options = {name: value for name, value in query.items() if name not in ("arg", "timeout")}
+                query = parse_qsl(request.url.query, keep_blank_values=True, errors="surrogateescape")
+                options = dict(query)
+                timeout = options.pop("timeout", None)
+                options.pop("arg", None)
                 async with AsyncExitStack() as stack:
                     uploads = None
                     if verb.uploads:
                         pieces = await stack.enter_async_context(aclosing(request.stream()))
                         sent = Uploads(request.headers.get("content-type", ""), pieces).entries()
                         uploads = await stack.enter_async_context(aclosing(sent))
-                    call = Call(self._node, _Answer(send), query.getlist("arg"), options, uploads)
-                    with trio.fail_after(_seconds(query.get("timeout"))):
+                    arguments = [value for name, value in query if name == "arg"]
+                    call = Call(self._node, _Answer(send), arguments, options, uploads)
+                    with trio.fail_after(_seconds(timeout)):
                         await verb.run(call)
             except trio.TooSlowError:
-                failure.append(TimeoutError(f"not done within {query.get('timeout')}; give a longer --timeout"))
+                failure.append(TimeoutError(f"not done within {timeout}; give a longer --timeout"))
             except (trio.BrokenResourceError, ClientDisconnect):
                 return  # the client has gone
             except Exception as error:  # noqa: BLE001 - one failed verb is that client's answer, the daemon lives
@@ -197,11 +205,7 @@ class RPC:
     def _failed(self, error: Exception) -> Response:
         if not isinstance(error, IPFSKitError | TimeoutError | OSError):
             logger.error("a verb failed", exc_info=error)
-        return _error(400 if isinstance(error, UsageError) else 500, _message(error))
-
-
-def _message(error: Exception) -> str:
-    return str(error) or type(error).__name__
+        return JSONResponse(_told(error), status_code=400 if isinstance(error, UsageError) else 500)
 
 
 def _seconds(text: str | None) -> float:

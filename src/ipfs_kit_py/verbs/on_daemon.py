@@ -29,7 +29,12 @@ _PART_TYPES = {"directory": "application/x-directory", "symlink": "application/s
 
 
 class DaemonError(IPFSKitError):
-    """The daemon refused or failed; the message is its own."""
+    """The daemon refused or failed; the message is its own. ``kind`` is the class of its error by name, as
+    ``core.errors`` has it; empty where it does not say."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class OnDaemon:
@@ -139,7 +144,8 @@ async def _part(entry: Entry, boundary: str) -> AsyncGenerator[Buffer, None]:
 async def _answer(answer: Answer, verb: str, take: Callable[[bytes, AsyncIterator[bytes]], Awaitable[None]]) -> None:
     if answer.status != 200:
         text = await answer.read(MAX_ROW_BYTES)
-        raise DaemonError(_message(text) or f"{verb}: the daemon answered {answer.status}")
+        message, kind = _refusal(text)
+        raise DaemonError(message or f"{verb}: the daemon answered {answer.status}", kind)
     async with aclosing(_pieces(answer)) as pieces:
         await take(answer.headers.get("content-type", "").encode(), pieces)
 
@@ -149,9 +155,11 @@ async def _pieces(answer: Answer) -> AsyncGenerator[bytes, None]:
         yield bytes(piece)
 
 
-def _message(body: bytes) -> str:
+def _refusal(body: bytes) -> tuple[str, str]:
     try:
         found = json.loads(body)
     except ValueError:
-        return ""
-    return str(found.get("Message", "")) if isinstance(found, dict) else ""
+        found = None
+    if not isinstance(found, dict):
+        return "", ""
+    return str(found.get("Message", "")), str(found.get("Kind", ""))

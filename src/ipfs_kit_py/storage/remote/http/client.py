@@ -175,7 +175,7 @@ class Http:
         headers: Iterable[tuple[str, str]],
         size: int | None,
     ) -> h11.Request:
-        query = urlencode(list(params))
+        query = urlencode(list(params), errors="surrogateescape")
         sent = [
             ("Host", self._authority),
             ("User-Agent", "ipfs-kit-py"),

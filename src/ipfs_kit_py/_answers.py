@@ -1,0 +1,107 @@
+"""What takes the answer of a verb: collected whole, or handed on as it comes; and how long nothing may come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import trio
+
+from ipfs_kit_py.core.errors import BackendError, TimedOut
+from ipfs_kit_py.verbs.on_daemon import DaemonError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from typing_extensions import Buffer
+
+T = TypeVar("T")
+
+
+class Patience:
+    """Ends a verb with which nothing went on for ``seconds``; ``None`` for as long as it takes."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = float("inf") if seconds is None else seconds
+        self._scope = trio.CancelScope()
+
+    def more(self) -> None:
+        """Something went on: the time begins anew."""
+        self._scope.deadline = trio.current_time() + self._seconds
+
+    def wait(self) -> None:
+        """It is somebody else's turn: no time is counted until ``more``."""
+        self._scope.deadline = float("inf")
+
+    async def run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Await ``function``. ``TimedOut``."""
+        with self._scope:
+            self.more()
+            return await function(*args)
+        raise TimedOut(
+            f"nothing came for {self._seconds:g} s; give a longer timeout, or check this node's peers and tiers"
+        )
+
+
+class Whole:
+    """An answer that is collected. Its pieces of bytes are put together by whoever wants them, not on the loop."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
+        self.rows: list[dict[str, Any]] = []
+        self._pieces: list[Buffer] = []
+
+    async def row(self, row: dict[str, Any]) -> None:
+        self.rows.append(checked(row))
+        self.patience.more()
+
+    async def data(self, data: Buffer) -> None:
+        self._pieces.append(data)
+        self.patience.more()
+
+    def bytes(self) -> bytes:
+        """All bytes of the answer, copied once at most."""
+        if len(self._pieces) == 1:
+            view = memoryview(self._pieces[0])
+            if type(view.obj) is bytes and len(view.obj) == view.nbytes:
+                return view.obj
+        return b"".join(self._pieces)
+
+
+class AsItComes(Generic[T]):
+    """An answer that somebody reads at the same time."""
+
+    def __init__(self, patience: Patience, send: trio.MemorySendChannel[T]) -> None:
+        self.patience = patience
+        self._send = send
+
+    async def row(self, row: dict[str, Any]) -> None:
+        raise BackendError(f"expected bytes, but the answer has a row: {checked(row)}")
+
+    async def data(self, data: Buffer) -> None:
+        raise BackendError("expected rows, but the answer has bytes")
+
+    async def _hand_on(self, item: T) -> None:
+        self.patience.wait()
+        await self._send.send(item)
+        self.patience.more()
+
+
+class RowsAsTheyCome(AsItComes[dict[str, Any]]):
+    """An answer of rows."""
+
+    async def row(self, row: dict[str, Any]) -> None:
+        await self._hand_on(checked(row))
+
+
+class BytesAsTheyCome(AsItComes[memoryview]):
+    """An answer of bytes."""
+
+    async def data(self, data: Buffer) -> None:
+        await self._hand_on(memoryview(data))
+
+
+def checked(row: dict[str, Any]) -> dict[str, Any]:
+    """A row, unless it tells of a failure after the answer had begun."""
+    if row.get("Type") == "error" and "Message" in row:
+        raise DaemonError(row["Message"], row.get("Kind", ""))
+    return row
