@@ -548,7 +548,7 @@ def test_a_forked_process_says_that_it_cannot_use_the_same_repo(tmp_path, addres
     if not child:
         try:
             fs.cat_file(f"{root}/a.txt")
-        except Exception as error:
+        except OSError as error:
             os.write(writing, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(0)
