@@ -28,7 +28,7 @@ def test_each_example_prints_a_result(code):
 
 
 def test_there_are_examples_of_each_face():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
 def test_the_tiers_of_the_configuration_can_be_made(tmp_path, monkeypatch):

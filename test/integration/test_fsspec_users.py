@@ -1,4 +1,4 @@
-"""Libraries that know nothing of IPFS read and write it through fsspec: what one node has, another reads over libp2p."""
+"""Libraries that know nothing of IPFS read and write it through fsspec: from another node, over libp2p."""
 
 from __future__ import annotations
 
