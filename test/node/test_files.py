@@ -254,7 +254,7 @@ def test_moving_and_removing():
             await node.files_mv("/no", "/yes")
         with pytest.raises(NotAFile, match="recursive"):
             await node.files_rm(["/b"])
-        await node.files_rm(["/a", "/b"], recursive=True)
+        await node.files_rm(["/a", "/b", "/b/g", "/a"], recursive=True)
         assert await names(node, "/") == []
 
     run(test)

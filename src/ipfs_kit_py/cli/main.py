@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ipfs_kit_py.cli.dag_commands import block, dag
+from ipfs_kit_py.cli.files_commands import files
 from ipfs_kit_py.cli.loading import load
 from ipfs_kit_py.cli.name_commands import key, name
 from ipfs_kit_py.cli.network_commands import routing, swarm
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _group in (block, dag, pin, swarm, routing, repo, key, name, cache):
+for _group in (block, dag, files, pin, swarm, routing, repo, key, name, cache):
     app.add_typer(_group)
 
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Add directories with all below them.")]
@@ -138,6 +139,12 @@ def stats(
 ) -> None:
     """Show counters of the store, the network and the exchange."""
     perform(context, Request("stats"), watch=watch)
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Look at ports, clock, disk, addresses, peers and gateways, and say what to do."""
+    raise typer.Exit(load("doctor").run(context.obj))
 
 
 @app.command()

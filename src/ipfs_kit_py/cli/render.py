@@ -233,6 +233,22 @@ def _value(_rendering: Rendering, row: dict[str, Any]) -> None:
     _write_all(memoryview(base64.b64decode(row["Extra"])))
 
 
+def _files_stat(_rendering: Rendering, row: dict[str, Any]) -> None:
+    say(f"{row['Hash']}\nSize: {row['Size']}\nCumulativeSize: {row['CumulativeSize']}")
+    say(f"ChildBlocks: {row['Blocks']}\nType: {row['Type']}")
+
+
+def _files_listing(rendering: Rendering, row: dict[str, Any]) -> None:
+    long = rendering.options.get("long") == "true"
+    for item in row["Entries"] or ():
+        name = printable(item["Name"])
+        say(f"{name}{'/' * item['Type']}\t{item['Hash']}\t{item['Size']}" if long else name)
+
+
+def _silent(_rendering: Rendering, _row: dict[str, Any]) -> None:
+    """Kubo prints nothing."""
+
+
 _LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
     "add": Rendering.added,
     "ls": _listing,
@@ -242,6 +258,10 @@ _LINES: dict[str, Callable[[Rendering, dict[str, Any]], None]] = {
     "dag/put": lambda _, row: say(row["Cid"]["/"]),
     "dag/import": _imported,
     "dag/stat": _dag_stat,
+    "files/stat": _files_stat,
+    "files/ls": _files_listing,
+    "files/flush": lambda _, row: say(row["Cid"]),
+    **dict.fromkeys(("files/write", "files/mkdir", "files/cp", "files/mv", "files/rm"), _silent),
     "pin/add": _pins("pinned"),
     "pin/rm": _pins("unpinned"),
     "pin/ls": _pin_listing,

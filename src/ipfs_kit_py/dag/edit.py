@@ -53,26 +53,26 @@ def edit_directory(
     *,
     put: Mapping[str, tuple[CID, int]] | None = None,
     remove: Collection[str] = (),
+    removed: dict[str, CID] | None = None,
 ) -> Generator[CID, Buffer, Built]:
     """The directory at ``root`` without the names in ``remove`` and with those in ``put`` (CID and cumulative size),
     which replace what had their name.
 
     Yields the CIDs of the blocks that it needs, one after another, and is sent their bytes. Raises ``NotFound`` for a
     name to be removed that is not there, ``InvalidName`` for one that no entry may have, ``InvalidBlock`` where a
-    block is no directory.
+    block is no directory. With ``removed`` a name that is not there is no error: what was there is put into it.
     """
     changes = {name: dag_pb.PBLink(cid, check_name(name), tsize) for name, (cid, tsize) in (put or {}).items()}
     data = yield root
     node = dag_pb.decode(data)
     head = unixfs.decode(node.data or b"")
     if head.type == unixfs.HAMT_SHARD:
-        return (yield from _Trie(root, data, profile).edit(changes, remove))
+        return (yield from _Trie(root, data, profile, removed).edit(changes, remove))
     if head.type != unixfs.DIRECTORY:
         raise InvalidBlock(f"block {root} is no directory")
     entries = {link.name or "": _checked(root, link) for link in node.links}
     for name in remove:
-        if entries.pop(name, None) is None:
-            raise _missing(root, name)
+        _note(root, name, entries.pop(name, None), removed)
     return build_directory((entries | changes).values(), profile, Stat(head.mode, head.mtime))
 
 
@@ -82,14 +82,19 @@ def _checked(block: CID, link: dag_pb.PBLink) -> dag_pb.PBLink:
     return link
 
 
-def _missing(root: CID, name: str) -> NotFound:
-    return NotFound(f"directory {root} has no entry {name[:80]!r}", cid=root)
+def _note(root: CID, name: str, link: dag_pb.PBLink | None, removed: dict[str, CID] | None) -> None:
+    """An entry was removed, or was not there."""
+    if link is None and removed is None:
+        raise NotFound(f"directory {root} has no entry {name[:80]!r}", cid=root)
+    if link is not None and removed is not None:
+        removed[name] = link.cid
 
 
 class _Trie:
     """A sharded directory being changed."""
 
-    def __init__(self, root: CID, data: Buffer, profile: Profile) -> None:
+    def __init__(self, root: CID, data: Buffer, profile: Profile, removed: dict[str, CID] | None) -> None:
+        self._removed = removed
         shard = decode_shard(root, data)
         self._root = root
         self._stat = shard.stat
@@ -116,7 +121,9 @@ class _Trie:
         node, index = path.pop()
         found = node.slots.get(index)
         if not isinstance(found, dag_pb.PBLink) or found.name != name:
-            raise _missing(self._root, name)
+            _note(self._root, name, None, self._removed)
+            return
+        _note(self._root, name, found, self._removed)
         del node.slots[index]
         self._shrunk = True
         # A shard that is left with one entry gives it to its parent: as high up as it is alone.

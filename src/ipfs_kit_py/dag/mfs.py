@@ -56,6 +56,13 @@ def empty_directory(profile: Profile) -> Built:
     return DirectoryBuilder(profile).finish()
 
 
+class Removal(NamedTuple):
+    """How something is removed: whether a directory may be, and whether it may be missing."""
+
+    recursive: bool = True
+    missing_ok: bool = False
+
+
 class _Change:
     """What happens at one path and below it."""
 
@@ -64,7 +71,7 @@ class _Change:
     def __init__(self) -> None:
         self.below: dict[str, _Change] = {}
         self.entry: Entry | None = None
-        self.remove = False
+        self.remove: Removal | None = None
         self.directory = False
 
 
@@ -82,12 +89,13 @@ class Changes:
         change = self._at(path, "replaced")
         if change.below or change.directory:
             raise InvalidName(f"{text(path)} is a directory of the same changes; give the file another name")
-        change.entry, change.remove = entry, False
+        change.entry, change.remove = entry, None
 
-    def remove(self, path: Path) -> None:
-        """Nothing is there then. ``NotFound`` when it is applied and nothing was."""
+    def remove(self, path: Path, how: Removal = Removal()) -> None:  # noqa: B008 - it cannot change
+        """Nothing is there then. When it is applied: ``NotFound`` where nothing was, ``NotAFile`` for a directory that
+        may not be removed."""
         change = self._at(path, "removed")
-        change.entry, change.remove, change.directory = None, True, False
+        change.entry, change.remove, change.directory = None, how, False
         change.below.clear()
 
     def make_directory(self, path: Path) -> None:
@@ -127,30 +135,34 @@ def _apply(
         empty = empty_directory(profile)
         directory, held = empty.cid, {block.cid: block.data for block in empty.blocks}
     put: dict[str, tuple[CID, int]] = {}
-    remove: list[str] = []
+    removals: dict[str, Removal] = {}
     for name, child in change.below.items():
         if child.entry is not None:
             put[name] = child.entry
             continue
-        below = (*path, name)
-        there = yield from _given(held, _find(directory, name, path))
-        if child.remove:
-            if there is None:
-                raise NotFound(f"{text(below)} is not there")
+        if child.remove is not None:
+            removals[name] = child.remove
             if not child.below and not child.directory:
-                remove.append(name)
                 continue
-            there = None  # removed, and made anew by the same changes
-        elif there is None and not (parents or child.directory):
+        below = (*path, name)
+        there = None if child.remove is not None else (yield from _given(held, _find(directory, name, path)))
+        if there is None and child.remove is None and not (parents or child.directory):
             raise NotFound(f"{text(below)} is not there; make it first, or ask for parents")
-        elif there is not None and not (yield from is_directory(there)):
+        if there is not None and not (yield from is_directory(there)):
             raise NotAFile(f"{text(below)} is a file, not a directory: nothing can be below it")
         if there is not None and not child.below:
             continue  # a directory that was there
         built = yield from _apply(there, child, below, profile, parents)
         blocks += built.blocks
         put[name] = (built.cid, built.tsize)
-    edited = yield from _given(held, edit_directory(directory, profile, put=put, remove=remove))
+    removed: dict[str, CID] = {}
+    plan = edit_directory(directory, profile, put=put, remove=list(removals), removed=removed)
+    edited = yield from _given(held, plan)
+    for name, how in removals.items():
+        if name not in removed and not how.missing_ok:
+            raise NotFound(f"{text((*path, name))} is not there")
+        if name in removed and not how.recursive and (yield from is_directory(removed[name])):
+            raise NotAFile(f"{text((*path, name))} is a directory; remove it with recursive (-r)")
     return edited._replace(blocks=[*blocks, *edited.blocks])
 
 

@@ -19,7 +19,7 @@ from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import MFS_ATTEMPTS, MFS_BATCH_ENTRIES, MFS_ZERO_BYTES
 from ipfs_kit_py.core.errors import InvalidCID, InvalidName, LocalError, NotAFile, NotFound, StorageError, TooLarge
 from ipfs_kit_py.dag import mfs
-from ipfs_kit_py.dag.mfs import Changes, Entry, segments, text
+from ipfs_kit_py.dag.mfs import Changes, Entry, Removal, segments, text
 from ipfs_kit_py.node.base import Services
 from ipfs_kit_py.storage import threads
 from ipfs_kit_py.storage.threads import Pool
@@ -294,18 +294,15 @@ class FileVerbs(Services):
                 return await self._begin_anew(self._profile(options or {}))
             raise InvalidName("the root cannot be removed; name something below it")
 
+        how = Removal(recursive=recursive, missing_ok=force)
+
         async def changes(root: CID) -> Changes:
             wanted = Changes()
-            with self._source.session() as session:
-                for names in dict.fromkeys(wanted_names):
-                    found = await session.run(mfs.find(root, names))
-                    if found is None and not force:
-                        raise NotFound(f"{text(names)} is not there")
-                    if found is None:
-                        continue
-                    if not recursive and await session.run(mfs.is_directory(found)):
-                        raise NotAFile(f"{text(names)} is a directory; remove it with recursive (-r)")
-                    wanted.remove(names)
+            for names in dict.fromkeys(wanted_names):
+                if any(names[:depth] in wanted_names for depth in range(1, len(names))):
+                    continue  # it goes with what is above it
+                if not force or await self._find(root, names[:-1]) is not None:
+                    wanted.remove(names, how)
             return wanted
 
         return await self._change(self._profile(options or {}), changes)
