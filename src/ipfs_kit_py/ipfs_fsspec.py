@@ -37,7 +37,8 @@ class IPFSFileSystem(Reading):
     the daemon of the repo where one runs, else on a node of this process, which listens nowhere and is opened when it
     is first needed; filesystems with equal options share it.
 
-    - ``repo``: the folder of the node, the default one if it is not given; ``None`` or ``":memory:"`` for none at all.
+    - ``repo``: the folder of the node, the default one if it is not given. ``memory=True``: none at all; ``None`` and
+      ``":memory:"`` for ``repo`` say the same.
     - ``peers``: multiaddrs with ``/p2p/<id>``, dialled at once. ``bootstrap``: likewise, where others are heard of.
     - ``role``, ``tiers`` (tables as in ``[[tiers]]`` of config.toml, docs/tiers.md), ``gateways`` (URLs; a tier that is
       the gateway of these), ``offline``: what a node of this process is given; with any of them no daemon is used.
@@ -67,6 +68,7 @@ class IPFSFileSystem(Reading):
         self,
         repo: str | os.PathLike[str] | None = DEFAULT,
         *,
+        memory: bool = False,
         role: str | None = None,
         peers: Sequence[str] = (),
         bootstrap: Sequence[str] = (),
@@ -90,7 +92,11 @@ class IPFSFileSystem(Reading):
             if size is not None and (not isinstance(size, int) or size <= 0):
                 raise ConfigError(f"{name} is a number of bytes above 0, not {size!r}")
         super().__init__(**storage_options)
-        self.opened = Opened(Options.of(repo, role, peers, bootstrap, tiers, gateways, offline=offline, daemon=daemon))
+        self.opened = Opened(
+            Options.of(
+                None if memory else repo, role, peers, bootstrap, tiers, gateways, offline=offline, daemon=daemon
+            )
+        )
         self._listings = Listings(
             (MAX_PATHS if max_paths is None else max_paths) if storage_options.get("use_listings_cache", True) else 0
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ipfs_kit_py.core import errors
 from ipfs_kit_py.core.errors import IPFSKitError
@@ -48,10 +48,14 @@ def mapped(path: str) -> Iterator[None]:
     try:
         yield
     except IPFSKitError as error:
-        found = as_python(error, path)
-        if found is error:
-            raise
-        raise found from error
+        give(as_python(error, path), error)
+
+
+def give(found: Exception, error: IPFSKitError) -> NoReturn:
+    """Raise what an error of the kit is to others, with it as the cause."""
+    if found is error:
+        raise error
+    raise found from error
 
 
 def is_directory(path: str) -> IsADirectoryError:

@@ -13,8 +13,9 @@ from fsspec.spec import AbstractBufferedFile
 from fsspec.transaction import Transaction
 
 from ipfs_kit_py._backend import sent_bytes
-from ipfs_kit_py._fs.failures import mapped
+from ipfs_kit_py._fs.failures import give
 from ipfs_kit_py.content.files import Entry, read_file
+from ipfs_kit_py.core.errors import IPFSKitError
 
 if TYPE_CHECKING:
     from ipfs_kit_py._backend import Sending
@@ -38,7 +39,7 @@ class SentFile(AbstractBufferedFile):
     def _upload_chunk(self, final: bool = False) -> bool:
         data = self.buffer.getbuffer()  # the buffer is never written to again
         backend, stall = self.fs.opened.backend, self.fs.timeout
-        with mapped(self.path):
+        try:
             if self._sending is None and final:
                 backend.rows(WRITE, self.path, uploads=[sent_bytes(data)], stall=stall, **self._how())
                 return True
@@ -48,6 +49,8 @@ class SentFile(AbstractBufferedFile):
                 self._sending.write(data)
             if final:
                 self._sending.finish()
+        except IPFSKitError as error:
+            give(self.fs.refusal(self.path, error), error)
         return True
 
     def discard(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import suppress
 from functools import partial
 from glob import has_magic
@@ -15,10 +14,11 @@ from fsspec.utils import stringify_path
 
 from ipfs_kit_py._backend import sent_bytes
 from ipfs_kit_py._fs import paths
-from ipfs_kit_py._fs.failures import is_directory, mapped, missing
+from ipfs_kit_py._fs.failures import as_python, give, is_directory, kind_of, missing
 from ipfs_kit_py._fs.reading import Reading
 from ipfs_kit_py._fs.writers import WRITE, DeferredFile, SentFile, Together
 from ipfs_kit_py.content.files import Entry, read_file
+from ipfs_kit_py.core.errors import InvalidName, IPFSKitError, NotAFile, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py._fs.listings import Item
 
 DIRECTORY, FILE = "directory", "file"
+SUSPECTS = 100  # files of many that were refused together which are looked at, to tell which one it is
 
 
 class Writing(Reading):
@@ -68,8 +69,24 @@ class Writing(Reading):
         return found
 
     def _change(self, verb: str, path: str, *others: str, uploads: Iterable[Entry] | None = None, **how: Any) -> None:
-        with mapped(path):
+        try:
             self._backend.rows(verb, path, *others, uploads=uploads, stall=self.timeout, **how)
+        except IPFSKitError as error:
+            give(self.refusal(path, error), error)
+
+    def refusal(self, path: str, error: IPFSKitError) -> Exception:
+        """What to raise for a change of ``path`` that the node did not make."""
+        kind = kind_of(error)
+        if issubclass(kind, NotAFile | NotFound):
+            if self.isdir(path):
+                return is_directory(path)
+            above = path
+            while (above := self._parent(above)) != "/":
+                if self._type(above) not in (None, DIRECTORY):
+                    return NotADirectoryError(errno.ENOTDIR, f"{above} is no directory", path)
+        if issubclass(kind, InvalidName) and self.exists(path):
+            return FileExistsError(errno.EEXIST, "there is something already", path)
+        return as_python(error, path)
 
     # --- directories --------------------------------------------------------------------------------------------------
 
@@ -247,8 +264,11 @@ class Writing(Reading):
 
     def send_batch(self, entries: list[Entry]) -> None:
         """Write many files, and make directories, in one change of the root; ``path`` of each is its own."""
-        with mapped(os.path.commonpath([entry.path for entry in entries]) if entries else "/"):
+        try:
             self._backend.rows("files/batch", uploads=entries, stall=self.timeout)
+        except IPFSKitError as error:
+            reasons = (self.refusal(entry.path, error) for entry in entries[:SUSPECTS])
+            give(next((found for found in reasons if type(found) is not OSError), as_python(error, "/")), error)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Make a file empty. ``NotImplementedError`` for one that is to stay: it has no time to be changed."""
