@@ -97,8 +97,8 @@ def configuration() -> str:
     lines = [
         "# Settings", "",
         "In `config.toml` of a repo (`ipfs-kit config NAME VALUE`), as `NodeConfig(…)`, or as `resources` of "
-        "`ipfs_kit`. Sizes are bytes, times seconds. `api`, in the file alone, is the `HOST:PORT` of the daemon's RPC on "
-        "loopback.",
+        "`ipfs_kit`. Sizes are bytes, times seconds. `api`, in the file alone, is the `HOST:PORT` of the daemon's RPC "
+        "on loopback.",
         "", "| name | type | default | |", "|---|---|---|---|",
     ]  # fmt: skip
     for item in fields(NodeConfig):
@@ -118,8 +118,8 @@ def verbs() -> str:
         "# The daemon's RPC", "",
         "`POST http://HOST:PORT/api/v0/VERB?arg=…&option=…` on loopback, in Kubo's words and shapes; files are sent as "
         '`multipart/form-data`. Errors are `{"Message", "Code", "Type"}` with status 500, 400 for wrong usage; once an '
-        "answer has begun, rows end with such an object and bytes are cut off. A request with an `Origin` or `Host` that "
-        "is not this machine is refused. Options are those of the [command](cli.md) of the same name.",
+        "answer has begun, rows end with such an object and bytes are cut off. A request with an `Origin` or `Host` "
+        "that is not this machine is refused. Options are those of the [command](cli.md) of the same name.",
         "", "| verb | answers | takes files |", "|---|---|---|",
     ]  # fmt: skip
     answers = {"json": "one JSON object", "rows": "a JSON object a line", "bytes": "bytes"}

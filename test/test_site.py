@@ -90,7 +90,7 @@ def test_every_page_is_in_the_navigation():
     assert there - listed == set()
 
 
-# --- pages that are made from the code: the hooks need mkdocs, the tests do not -----------------------------------------
+# --- pages that are made from the code: the hooks need mkdocs, the tests do not ---------------------------------------
 @pytest.fixture(scope="module")
 def hooks():
     sys.path.insert(0, str(ROOT / "scripts"))
