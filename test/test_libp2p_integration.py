@@ -276,6 +276,29 @@ class Kits(Nodes):
         self.assertEqual(other.request_content(cid), FILE)
         self.assertIsNone(peer.get_stored_bytes(cid))  # it is in the kit's tiers alone
 
+    def test_two_kits_share_a_peer(self) -> None:
+        one, two, peer, other = self.kit(repo=None), self.kit(repo=None), self.peer(), self.peer()
+        first, second = register_libp2p_with_ipfs_kit(one, peer), register_libp2p_with_ipfs_kit(two, peer)
+        other.connect_peer(peer.get_multiaddrs()[0])
+        cids = [kit.ipfs_add_string(f"of kit {number}")["Hash"] for number, kit in enumerate((one, two))]
+        self.assertEqual([other.request_content(cid) for cid in cids], [b"of kit 0", b"of kit 1"])
+        second.stop()
+        late = one.ipfs_add_string("later")["Hash"]
+        self.assertEqual(other.request_content(late), b"later")
+        first.stop()
+        mine = peer.add_bytes(b"the peer's own")
+        self.assertEqual(other.request_content(mine), b"the peer's own")
+
+    def test_threads_that_ask_for_a_peer_at_once_get_one(self) -> None:
+        kit = self.kit(repo=None)
+        found: list[Any] = []
+        threads = [threading.Thread(target=lambda: found.append(kit.enable_libp2p().libp2p_peer)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len({id(peer) for peer in found}), 1)
+
     def test_a_second_peer_takes_the_place_of_the_first(self) -> None:
         _other, address, cid = self.remote()
         kit = self.kit(repo=None)

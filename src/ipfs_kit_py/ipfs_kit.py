@@ -5,6 +5,7 @@ Without peers it works on its tiers: memory, disk, and the remote ones that are 
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -74,6 +75,7 @@ class ipfs_kit(KitVerbs):
         self.metadata = dict(metadata or {})
         self._config = _configured(self.resources, self.metadata)
         self._own_peer: IPFSLibp2pPeer | None = None
+        self._enabling = threading.Lock()
         self._integration: LibP2PIntegration | None = None
         found = running_daemon(self._config) if self.resources.get("daemon", True) else None
         self._backend: Backend = KitNode(self._config) if found is None else found
@@ -130,6 +132,10 @@ class ipfs_kit(KitVerbs):
     def enable_libp2p(self) -> LibP2PIntegration:
         """Have a peer: the registered one, else one of the kit's own, over its store, with the identity of its repo and
         what ``resources`` say of listening and peers. Idempotent."""
+        with self._enabling:
+            return self._enabled()
+
+    def _enabled(self) -> LibP2PIntegration:
         if self._integration is not None and self._integration.libp2p_peer.node_thread.is_here:
             return self._integration
         store = self._node().node_thread.node.store
@@ -153,7 +159,7 @@ class ipfs_kit(KitVerbs):
         """
         if use_libp2p and not self.on_daemon:
             self.enable_libp2p()
-        return IPFSFileSystem.on_backend(self._backend, **self._told_to_others(), **options)
+        return IPFSFileSystem.on_backend(self._backend, **{**self._told_to_others(), **options})
 
     def _told_to_others(self) -> dict[str, Any]:
         """How a filesystem in another process finds the same content."""

@@ -11,7 +11,6 @@ from ipfs_kit_py import NodeConfig, open_node
 from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.errors import LocalError, NotFound, NotRunning
 from ipfs_kit_py.node.lending import LentExchange
-from ipfs_kit_py.storage.joined import JoinedStores
 
 DATA = random.Random(8).randbytes(3_000_000)
 NOBODY_HAS = CID.of(b"nobody has this")
@@ -39,7 +38,7 @@ def borrowing(*, keep=True, tiers=()):
                             on_read=reads.append,
                         )
                         borrower.borrow(lent)
-                        lender.exchange.serve_from(JoinedStores([lender.store, borrower.store]))
+                        lender.exchange.serve_also(borrower.store)
                         await lender.connect(third.addresses()[0])
                         await test(borrower, lender, third, lent, reads)
 

@@ -23,6 +23,7 @@ from ipfs_kit_py.core.config import (
     MAX_MESSAGE_BYTES,
 )
 from ipfs_kit_py.core.errors import ProtocolViolation
+from ipfs_kit_py.storage.joined import JoinedStores
 
 if TYPE_CHECKING:
     import random
@@ -87,6 +88,7 @@ class Bitswap:
         )  # fmt: skip
         self._server = Server(network, store, may_serve)
         self._inbound: dict[PeerID, _Inbound] = {}
+        self._lent: list[Served] = []  # stores of others that are served too
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled."""
@@ -109,9 +111,15 @@ class Bitswap:
         """Fetches that belong together."""
         return self._client.session()
 
-    def serve_from(self, store: Served) -> None:
-        """Serve from this store from now on: the node's own, or several joined."""
-        self._server.serve_from(store)
+    def serve_also(self, store: Served) -> None:
+        """Serve from this store too, beside the node's own."""
+        self._lent.append(store)
+        self._server.serve_from(JoinedStores([self._store, *self._lent]))
+
+    def serve_no_more(self, store: Served) -> None:
+        """Serve no more from a store that ``serve_also`` was called with."""
+        self._lent.remove(store)
+        self._server.serve_from(JoinedStores([self._store, *self._lent]) if self._lent else self._store)
 
     def always_ask(self, peer: PeerID) -> None:
         """Ask this peer for everything that must be probed: the caller chose it."""

@@ -21,7 +21,6 @@ from ipfs_kit_py.core.log import event
 from ipfs_kit_py.libp2p.enhanced_dht_discovery import ContentRoutingManager, EnhancedDHTDiscovery
 from ipfs_kit_py.node.lending import LentExchange, LentRead
 from ipfs_kit_py.storage import threads
-from ipfs_kit_py.storage.joined import JoinedStores
 from ipfs_kit_py.storage.threads import Pool
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from ipfs_kit_py._portal import NodeThread
     from ipfs_kit_py.routing.naming import Naming
+    from ipfs_kit_py.storage.base import LocalStore
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class LibP2PIntegration:
             ipfs_kit.detach()
         self._home = self._home_of(ipfs_kit, cache_manager)
         self._lent: LentExchange | None = None
+        self._served: LocalStore | None = None  # what the peer serves for the kit or cache
         self._naming: Naming | None = None  # what the kit or cache followed names with before
         if self._home is not self._peer:
             self._peer.run_sync(self._lend, keep)
@@ -134,7 +135,8 @@ class LibP2PIntegration:
         self._naming = borrower.naming
         borrower.set_naming(lender.naming)
         if apart:
-            exchange.serve_from(JoinedStores([lender.store, borrower.store]))
+            self._served = borrower.store
+            exchange.serve_also(borrower.store)
         self._peer.at_end.append(self._lent.close)
 
     @property
@@ -321,8 +323,9 @@ class LibP2PIntegration:
         self._lent.close()
         self._home.node.borrow(None)
         self._home.node.set_naming(self._naming)
-        if self._peer.is_here:
-            self._peer.node.exchange.serve_from(self._peer.node.store)
+        if self._served is not None:
+            self._peer.node.exchange.serve_no_more(self._served)
+            self._served = None
 
     def __repr__(self) -> str:
         return f"<LibP2PIntegration of {self.libp2p_peer!r} {'stopped' if self._stopped else 'running'}>"
