@@ -221,3 +221,18 @@ def test_content_of_peers_is_copied_without_being_fetched() -> None:
     assert fs.cat("/copy") == LARGE
     fs.close()
     author.close()
+
+
+def test_what_cannot_be_written_is_refused_while_it_is_sent(fs: MFSFileSystem) -> None:
+    fs.pipe({"/file": b"f", "/folder/x": b"x"})
+    before = fs.root_cid
+    file = fs.open("/file/below", "wb", block_size=MIB)
+    with pytest.raises(NotADirectoryError):  # noqa: PT012 - at a write or at the end, whatever comes first
+        file.write(LARGE)
+        file.close()
+    file.discard()
+    with pytest.raises(IsADirectoryError):
+        fs.open("/folder", "wb")
+    with pytest.raises((IsADirectoryError, NotADirectoryError)):
+        fs.pipe({"/new": b"n", "/file/below": b"b"})
+    assert fs.root_cid == before

@@ -149,15 +149,15 @@ class Reading(AbstractFileSystem):
     def _list(self, located: str) -> Mapping[str, Item] | None:
         """The entries of a directory, ``None`` for what is none."""
         try:
-            rows = self._backend.rows("ls", located, stream=True, stall=self.timeout)
+            entries: dict[str, Item] = {}
+            with self._backend.stream_rows("ls", located, stream=True, stall=self.timeout) as rows:
+                for row in rows:
+                    for name, item in _items(row):
+                        entries.setdefault(name, item)  # the first is what a path leads to
         except IPFSKitError as error:
             if issubclass(kind_of(error), NotAFile):
                 return None
             raise
-        entries: dict[str, Item] = {}
-        for row in rows:
-            for name, item in _items(row):
-                entries.setdefault(name, item)  # the first is what a path leads to
         self._listings.keep_directory(located, entries)
         return entries
 
@@ -224,7 +224,7 @@ class Reading(AbstractFileSystem):
         **kwargs: Any,
     ) -> list[Any]:  # fmt: skip
         """Ranges of files as ``cat_file`` has them, many at once; for one that fails its error, unless ``on_error`` is
-        ``raise``. Ranges of a file with at most ``max_gap`` bytes in between are fetched as one."""
+        ``raise``. Those of a file with at most ``max_gap`` bytes in between (16 KiB for ``None``) are one fetch."""
         if not isinstance(paths, list):
             raise TypeError("paths is a list")
         starts, ends = ([value] * len(paths) if not isinstance(value, list) else value for value in (starts, ends))
