@@ -1,6 +1,7 @@
 # One verb each; every one makes .venv first. PYTHON names the interpreter (3.11 or newer), VENV the environment's folder.
 #   make demo    two nodes in two processes exchange a file        make check   linters, types, layers, generated code
 #   make test    the whole test suite (ARGS="-k name -x" narrows)  make bench   the figures of docs/performance.md
+#   make docs    the documentation as a site in build/site, warnings are errors
 #   make clean   forget the environment and everything generated   make peers   the real peers that test/interop talks to
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 INSTALLED := $(VENV)/.installed
 PEERS_PYTHON = $(abspath $(BIN)/python)
 
-.PHONY: demo test check bench peers install clean
+.PHONY: demo test check bench docs peers install clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -33,6 +34,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m bench.run $(ARGS)
+
+docs: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 peers: $(INSTALLED)
 	PYTHON=$(PEERS_PYTHON) scripts/install-peers

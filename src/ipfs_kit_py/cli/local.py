@@ -32,9 +32,27 @@ def init(options: Options) -> int:
             say(json.dumps({"ID": str(key.peer_id()), "Repo": str(repo.path), "Created": not existed}))
         else:
             say(f"{'repo was there already' if existed else 'made a repo'}: {repo.path}")
+            for name, what in _PARTS:
+                say(f"  {name:12} {what}")
             say(f"peer id: {key.peer_id()}")
-            say("next: ipfs-kit add FILE, or ipfs-kit --peer MULTIADDR get CID, or ipfs-kit daemon")
+            say(f"role: {repo.config().role}; it keeps up to {repo.config().role_policy.storage_max / 1e9:.0f} GB")
+            for command, what in _NEXT:
+                say(f"  {command:44} {what}")
     return outcome.code
+
+
+_PARTS = (
+    ("config.toml", "settings; `ipfs-kit config` shows and changes them"),
+    ("identity", "the secret key that peers know this node by; whoever has it is this node"),
+    ("blocks", "what was added, pinned and cached, made when there is something"),
+)
+_NEXT = (
+    ("ipfs-kit add FILE", "prints the CID of a file, and keeps it"),
+    ("ipfs-kit --peer MULTIADDR get CID", "fetches from that peer"),
+    ("ipfs-kit daemon", "serves others, until it is stopped"),
+    ("ipfs-kit doctor", "looks whether this machine has what a node needs"),
+    ("ipfs-kit --install-completion", "has the shell complete commands and options"),
+)
 
 
 def config(options: Options, name: str | None, value: str | None, unset: bool) -> int:

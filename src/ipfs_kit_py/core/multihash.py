@@ -10,7 +10,6 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import blake3
-from Crypto.Hash import keccak
 
 from ipfs_kit_py.core import varint
 from ipfs_kit_py.core.errors import InvalidCID
@@ -34,7 +33,12 @@ MAX_DIGEST_BYTES = 128  # the longest that any allowed function makes here (blak
 
 
 def _keccak(bits: int) -> Callable[[Buffer, int], bytes]:
-    return lambda data, _size: keccak.new(digest_bits=bits, data=bytes(data)).digest()
+    def digest(data: Buffer, _size: int) -> bytes:
+        from Crypto.Hash import keccak  # 20 ms, for a function that few blocks have
+
+        return keccak.new(digest_bits=bits, data=bytes(data)).digest()
+
+    return digest
 
 
 def _hashlib(name: str) -> Callable[[Buffer, int], bytes]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-import dns.asyncresolver
-import dns.exception
 import trio
 
 from ipfs_kit_py.core.config import DIAL_RESOLVE_DEPTH, DIAL_RESOLVE_MAX, DIAL_TIMEOUT_SECONDS
@@ -41,6 +39,9 @@ async def lookup_host(host: str, family: int) -> list[str]:
 
 async def lookup_text(name: str) -> list[str]:
     """The TXT records of a name. ``OSError`` where it has none."""
+    import dns.asyncresolver  # 50 ms, with the HTTP clients that it finds installed: few nodes ask for a name
+    import dns.exception
+
     try:
         answer = await dns.asyncresolver.resolve(name, "TXT", lifetime=DIAL_TIMEOUT_SECONDS)
     except dns.exception.DNSException as error:
