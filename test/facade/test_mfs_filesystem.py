@@ -127,6 +127,9 @@ def test_transactions(fs: MFSFileSystem) -> None:
             file.write(b"two")
         assert fs.root_cid == before
     assert fs.cat(["/a/1", "/a/2"]) == {"/a/1": b"one", "/a/2": b"two"}
+    with fs.transaction, fs.open("/a/1", "ab") as file:
+        file.write(b" and more")
+    assert fs.cat("/a/1") == b"one and more"
     after = fs.root_cid
     with suppress(ZeroDivisionError), fs.transaction:
         fs.pipe("/a/3", b"three")
