@@ -18,15 +18,20 @@ T = TypeVar("T")
 
 
 class Patience:
-    """Ends a verb with which nothing went on for ``seconds``; ``None`` for as long as it takes."""
+    """Ends a verb with which nothing went on for ``seconds``, or a little more; ``None`` for as long as it takes."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = float("inf") if seconds is None else seconds
         self._scope = trio.CancelScope()
+        self._due = 0.0  # when the deadline is moved again: doing that for each row would cost more than the row
 
     def more(self) -> None:
         """Something went on: the time begins anew."""
-        self._scope.deadline = trio.current_time() + self._seconds
+        now = trio.current_time()
+        if now >= self._due or self._scope.deadline == float("inf"):
+            slack = self._seconds / 16
+            self._scope.deadline = now + self._seconds + slack
+            self._due = now + slack
 
     def wait(self) -> None:
         """It is somebody else's turn: no time is counted until ``more``."""
@@ -68,11 +73,15 @@ class Whole:
 
 
 class AsItComes(Generic[T]):
-    """An answer that somebody reads at the same time."""
+    """An answer that somebody reads at the same time; at most ``most`` items wait for him."""
 
-    def __init__(self, patience: Patience, send: trio.MemorySendChannel[T]) -> None:
+    def __init__(self, patience: Patience, most: int) -> None:
         self.patience = patience
-        self._send = send
+        self._most = most
+        self._items: list[T] = []
+        self._ended = False
+        self._came = trio.Event()
+        self._room = trio.Event()
 
     async def row(self, row: dict[str, Any]) -> None:
         raise BackendError(f"expected bytes, but the answer has a row: {checked(row)}")
@@ -81,9 +90,27 @@ class AsItComes(Generic[T]):
         raise BackendError("expected rows, but the answer has bytes")
 
     async def _hand_on(self, item: T) -> None:
-        self.patience.wait()
-        await self._send.send(item)
+        while len(self._items) >= self._most:
+            self.patience.wait()
+            self._room = trio.Event()
+            await self._room.wait()
+        self._items.append(item)
+        self._came.set()
         self.patience.more()
+
+    def end(self) -> None:
+        """There is no more."""
+        self._ended = True
+        self._came.set()
+
+    async def take(self) -> list[T]:
+        """All items that wait, at least one; none at the end."""
+        while not self._items and not self._ended:
+            self._came = trio.Event()
+            await self._came.wait()
+        items, self._items = self._items, []
+        self._room.set()
+        return items
 
 
 class RowsAsTheyCome(AsItComes[dict[str, Any]]):

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STREAM_BYTES = 4 << 20  # of an answer gathered for one crossing between the threads
 STREAM_PARTS = 16  # of an answer that may wait for whoever reads it: 16 MiB at most, of blocks
 STREAM_ROWS = 1024  # of an answer of rows, likewise: a row has about 1 KiB
 SENT_PARTS = 1  # of a file that is written which may wait for whoever takes it
@@ -148,7 +147,7 @@ class Backend:
         self, verb: str, *arguments: str, stall: float | None = None, **options: Any
     ) -> Iterator[Iterator[dict[str, Any]]]:
         """The objects of an answer as they come; leaving the context ends the verb."""
-        with self._stream(verb, arguments, options, stall, RowsAsTheyCome, STREAM_ROWS) as rows:
+        with self._stream(verb, arguments, options, RowsAsTheyCome(Patience(stall), STREAM_ROWS)) as rows:
             yield rows
 
     @contextmanager
@@ -156,38 +155,27 @@ class Backend:
         self, verb: str, *arguments: str, stall: float | None = None, **options: Any
     ) -> Iterator[Iterator[memoryview]]:
         """The pieces of an answer of bytes as they come; leaving the context ends the verb."""
-        with self._stream(verb, arguments, options, stall, BytesAsTheyCome, STREAM_PARTS) as pieces:
+        with self._stream(verb, arguments, options, BytesAsTheyCome(Patience(stall), STREAM_PARTS)) as pieces:
             yield pieces
 
     @contextmanager
     def _stream(
-        self, verb: str, arguments: Sequence[str], options: Mapping[str, object], stall: float | None,
-        kind: type[AsItComes[T]], parts: int,
-    ) -> Iterator[Iterator[T]]:  # fmt: skip
-        send, receive = trio.open_memory_channel[T](parts)
-
+        self, verb: str, arguments: Sequence[str], options: Mapping[str, object], answer: AsItComes[T]
+    ) -> Iterator[Iterator[T]]:
         async def run() -> None:
-            with send:
-                await self._perform(verb, arguments, options, None, kind(Patience(stall), send))
+            try:
+                await self._perform(verb, arguments, options, None, answer)
+            finally:
+                answer.end()
 
         future = self.thread.submit(run)
         try:
-            yield self._drain(receive, future)
+            yield self._drain(answer, future)
         finally:
             future.cancel()
 
-    def _drain(self, receive: trio.MemoryReceiveChannel[T], future: concurrent.futures.Future[None]) -> Iterator[T]:
-        async def some() -> list[T]:
-            items: list[T] = []
-            size = 0
-            async for item in receive:
-                items.append(item)
-                size += len(item)  # type: ignore[arg-type]
-                if size >= STREAM_BYTES or receive.statistics().current_buffer_used == 0:
-                    break
-            return items
-
-        while items := self.thread.call(some):
+    def _drain(self, answer: AsItComes[T], future: concurrent.futures.Future[None]) -> Iterator[T]:
+        while items := self.thread.call(answer.take):
             yield from items
         future.result()
 

@@ -16,8 +16,10 @@ import pytest
 
 from ipfs_kit_py._backend import open_backend, sent_bytes
 from ipfs_kit_py.content.files import Entry
+from ipfs_kit_py.core.cid import CID
 from ipfs_kit_py.core.config import NodeConfig
 from ipfs_kit_py.core.errors import ConfigError, NotFound, NotRunning, TimedOut
+from ipfs_kit_py.dag import dag_pb, unixfs
 from ipfs_kit_py.ipfs_fsspec import IPFSFileSystem, MFSFileSystem
 from test.daemon import Daemon
 
@@ -408,6 +410,28 @@ def test_content_is_not_written_to(own, root, tmp_path):
     ):
         with pytest.raises(PermissionError, match="writable=True"):
             change()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "/abs", "../evil", "a/b", "a\0b"])
+def test_no_name_leaves_its_directory(author, tmp_path, name):
+    evil = author.row("block/put", uploads=[sent_bytes(b"evil")])["Key"]
+    node = dag_pb.PBNode([dag_pb.PBLink(CID.parse(evil), name, 4)], unixfs.encode(unixfs.FSNode(unixfs.DIRECTORY)))
+    folder = author.row("block/put", uploads=[sent_bytes(dag_pb.encode(node))], cid_codec="dag-pb")["Key"]
+    fs = IPFSFileSystem.on_backend(author)
+    for call in (fs.ls, fs.find, lambda path: list(fs.ls_pages(path))):
+        with pytest.raises(OSError, match="no file may have"):
+            call(folder)
+    with pytest.raises(OSError, match="no file may have"):
+        fs.get(folder, str(tmp_path / "out"), recursive=True)
+    assert [item for item in tmp_path.rglob("*") if not item.is_dir()] == []
+
+
+def test_a_link_is_replaced_not_written_through(own, root, tmp_path):
+    (tmp_path / "outside").write_bytes(b"as it was")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "outside")
+    own.get_file(f"{root}/a.txt", tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_bytes() == b"hello world\n"
+    assert (tmp_path / "outside").read_bytes() == b"as it was"
 
 
 # --- large directories, and what is remembered ------------------------------------------------------------------------

@@ -127,6 +127,9 @@ def test_transactions(fs: MFSFileSystem) -> None:
             file.write(b"two")
         assert fs.root_cid == before
     assert fs.cat(["/a/1", "/a/2"]) == {"/a/1": b"one", "/a/2": b"two"}
+    with fs.transaction, fs.open("/a/1", "ab") as file:
+        file.write(b" and more")
+    assert fs.cat("/a/1") == b"one and more"
     after = fs.root_cid
     with suppress(ZeroDivisionError), fs.transaction:
         fs.pipe("/a/3", b"three")
@@ -221,3 +224,18 @@ def test_content_of_peers_is_copied_without_being_fetched() -> None:
     assert fs.cat("/copy") == LARGE
     fs.close()
     author.close()
+
+
+def test_what_cannot_be_written_is_refused_while_it_is_sent(fs: MFSFileSystem) -> None:
+    fs.pipe({"/file": b"f", "/folder/x": b"x"})
+    before = fs.root_cid
+    file = fs.open("/file/below", "wb", block_size=MIB)
+    with pytest.raises(NotADirectoryError):  # noqa: PT012 - at a write or at the end, whatever comes first
+        file.write(LARGE)
+        file.close()
+    file.discard()
+    with pytest.raises(IsADirectoryError):
+        fs.open("/folder", "wb")
+    with pytest.raises((IsADirectoryError, NotADirectoryError)):
+        fs.pipe({"/new": b"n", "/file/below": b"b"})
+    assert fs.root_cid == before

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NEAR_BYTES = 16 << 10  # between ranges: less than a block of any file but the smallest, so that none is fetched for it
+SPAN_BYTES = 8 << 20  # fetched together at most: more of them are under way at once then
+
 
 class Range(NamedTuple):
     """Bytes ``start`` to ``stop`` of the file ``key``; ``stop`` is ``None`` for its end."""
@@ -28,9 +31,10 @@ class Range(NamedTuple):
         return data[begin : None if self.stop is None else begin + self.stop - self.start]
 
 
-def joined(ranges: Sequence[Range], gap: int | None) -> tuple[list[Range], list[int]]:
+def joined(ranges: Sequence[Range], gap: int | None = None) -> tuple[list[Range], list[int]]:
     """What to fetch, and for each of ``ranges`` which of these holds it. Ranges of one file with at most ``gap`` bytes
-    in between are fetched together; with ``None`` only equal ones are."""
+    in between (``NEAR_BYTES`` for ``None``) are fetched together, up to ``SPAN_BYTES``."""
+    gap = NEAR_BYTES if gap is None else gap
     fetched: list[Range] = []
     places = [0] * len(ranges)
     for at in sorted(range(len(ranges)), key=lambda at: (ranges[at].key, ranges[at].start)):
@@ -44,10 +48,11 @@ def joined(ranges: Sequence[Range], gap: int | None) -> tuple[list[Range], list[
     return fetched, places
 
 
-def _near(last: Range, found: Range, gap: int | None) -> bool:
+def _near(last: Range, found: Range, gap: int) -> bool:
     """Whether ``found``, which does not begin before ``last``, is fetched with it."""
     if last.key != found.key:
         return False
-    if gap is None:
-        return last == found
-    return last.stop is None or found.start <= last.stop + gap
+    if last.stop is None or found == last:
+        return True
+    within = found.stop is not None and found.stop <= max(last.stop, last.start + SPAN_BYTES)
+    return within and found.start <= last.stop + gap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PAGE_ENTRIES = 1000  # of a directory that is listed by pages
 _LS_TYPES = {1: "directory", 2: "file", 4: "link"}  # the numbers of `ls`
+_NO_NAMES = frozenset({"", ".", ".."})
 _STAT_TYPES = {"directory": "directory", "file": "file", "symlink": "link"}
 
 
@@ -149,15 +151,15 @@ class Reading(AbstractFileSystem):
     def _list(self, located: str) -> Mapping[str, Item] | None:
         """The entries of a directory, ``None`` for what is none."""
         try:
-            rows = self._backend.rows("ls", located, stream=True, stall=self.timeout)
+            entries: dict[str, Item] = {}
+            with self._backend.stream_rows("ls", located, stream=True, stall=self.timeout) as rows:
+                for row in rows:
+                    for name, item in _items(row):
+                        entries.setdefault(name, item)  # the first is what a path leads to
         except IPFSKitError as error:
             if issubclass(kind_of(error), NotAFile):
                 return None
             raise
-        entries: dict[str, Item] = {}
-        for row in rows:
-            for name, item in _items(row):
-                entries.setdefault(name, item)  # the first is what a path leads to
         self._listings.keep_directory(located, entries)
         return entries
 
@@ -170,7 +172,7 @@ class Reading(AbstractFileSystem):
         with mapped(path):
             located = self._located(path)
             if self._stat(located).type != "directory":
-                raise NotADirectoryError(20, "this is no directory", path)
+                raise NotADirectoryError(errno.ENOTDIR, "this is no directory", path)
         with mapped(path), self._backend.stream_rows("ls", located, stream=True, stall=self.timeout) as rows:
             for row in rows:
                 for name, item in _items(row):
@@ -224,7 +226,7 @@ class Reading(AbstractFileSystem):
         **kwargs: Any,
     ) -> list[Any]:  # fmt: skip
         """Ranges of files as ``cat_file`` has them, many at once; for one that fails its error, unless ``on_error`` is
-        ``raise``. Ranges of a file with at most ``max_gap`` bytes in between are fetched as one."""
+        ``raise``. Those of a file with at most ``max_gap`` bytes in between (16 KiB for ``None``) are one fetch."""
         if not isinstance(paths, list):
             raise TypeError("paths is a list")
         starts, ends = ([value] * len(paths) if not isinstance(value, list) else value for value in (starts, ends))
@@ -361,6 +363,8 @@ class Reading(AbstractFileSystem):
             with mapped(rpath):
                 self._backend.get(f"{paths.IPFS}{found['CID']}", target)
             return
+        if target.is_symlink():
+            target.unlink()  # it is replaced, not written through
         try:
             with target.open("wb") as file:
                 self._copy(rpath, found, file, callback)
@@ -400,8 +404,11 @@ def _items(row: Mapping[str, Any]) -> Iterable[tuple[str, Item]]:
     """The entries in a row of ``ls``."""
     for found in row["Objects"]:
         for link in found["Links"]:
-            kind = _LS_TYPES.get(link["Type"], "other")
-            yield link["Name"], Item(link["Hash"], kind, link["Size"])
+            name = link["Name"]
+            if name in _NO_NAMES or "/" in name or "\0" in name:
+                # who joins it to a path, as all users of fsspec do, would leave the directory
+                raise OSError(errno.EINVAL, f"an entry of this directory has a name that no file may have: {name!r}")
+            yield name, Item(link["Hash"], _LS_TYPES.get(link["Type"], "other"), link["Size"])
 
 
 def _info(path: str, item: Item) -> dict[str, Any]:

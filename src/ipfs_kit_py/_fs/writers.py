@@ -71,12 +71,12 @@ class SentFile(AbstractBufferedFile):
             self.discard()
 
 
-class DeferredFile(io.FileIO):
+class DeferredFile(io.BufferedRandom):
     """A file of a transaction, on this machine's disk until the transaction ends."""
 
     def __init__(self, path: str) -> None:
         handle, name = tempfile.mkstemp(prefix="ipfs-kit-")
-        super().__init__(handle, "w+b")
+        super().__init__(io.FileIO(handle, "w+b"))
         self.path = path
         self.kept = Path(name)
 

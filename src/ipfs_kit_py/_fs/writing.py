@@ -209,7 +209,10 @@ class Writing(Reading):
         if found is not None and found["type"] == DIRECTORY:
             raise is_directory(path)
         if not autocommit:
-            return DeferredFile(path)
+            deferred = DeferredFile(path)
+            if mode == "ab" and found is not None:
+                self._copy(path, found, deferred, DEFAULT_CALLBACK)
+            return deferred
         size = found["size"] if found is not None else 0
         return SentFile(self, path, mode, size, block_size=block_size or self.blocksize)
 
