@@ -179,11 +179,15 @@ class KitVerbs:
 
     def ipfs_name_publish(
         self, path: str, *, key: str | None = None, lifetime: str | None = None, ttl: str | None = None,
-        timeout: float | None = 60.0,
+        allow_offline: bool = False, timeout: float | None = 60.0,
     ) -> Row:  # fmt: skip
         """Have a name, the node's own or that of ``key``, lead to a path: ``{"Name", "Value"}``. ``lifetime`` and
-        ``ttl`` as ``"24h"``."""
-        return self._backend.row("name/publish", path, key=key, lifetime=lifetime, ttl=ttl, timeout=timeout)
+        ``ttl`` as ``"24h"``. ``allow_offline``: it is enough that the record is kept here; it is published when
+        somebody can be told."""
+        return self._backend.row(
+            "name/publish", path, key=key, lifetime=lifetime, ttl=ttl, allow_offline=allow_offline or None,
+            timeout=timeout,
+        )  # fmt: skip
 
     def ipfs_name_resolve(self, name: str | None = None, *, timeout: float | None = 60.0) -> Row:
         """Where a name leads, the node's own without one: ``{"Path"}``."""

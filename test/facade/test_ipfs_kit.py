@@ -130,6 +130,15 @@ def test_peers_routing_and_names(kit):
         assert kit.ipfs_cat(f"/ipns/{name['Name']}") == b"mine"
 
 
+def test_a_name_is_kept_without_peers():
+    with ipfs_kit({"repo": None}) as kit:
+        mine = kit.ipfs_add_string("mine")["Hash"]
+        with pytest.raises(NotRunning, match="no network"):
+            kit.ipfs_name_publish(mine)
+        name = kit.ipfs_name_publish(mine, allow_offline=True)["Name"]
+        assert kit.ipfs_cat(f"/ipns/{name}") == b"mine"
+
+
 def test_names_of_others_are_followed(kit):
     with ipfs_kit({"repo": None, "libp2p": True, "role": "worker"}) as other:
         kit.ipfs_swarm_connect(other.ipfs_id()["Addresses"][0])

@@ -102,7 +102,10 @@ class SourceSession:
         if not missing:
             return
         if self._fetches is None:
-            raise NotFound(f"block {missing[0]} is not in the store and the node is offline", cid=missing[0])
+            raise NotFound(
+                f"block {missing[0]} is not in the store and the node is offline: give it peers or tiers",
+                cid=missing[0],
+            )
         watched = nullcontext(_ignore) if self._observer is None else self._observer.missing(self, cids, missing)
         async with aclosing(self._fetches.fetch_many(missing, size_hint=size_hint)) as blocks:
             with watched as came:
