@@ -19,7 +19,7 @@ from ipfs_kit_py.core.errors import ConfigError, NotRunning
 from ipfs_kit_py.ipfs_fsspec import IPFSFileSystem
 from ipfs_kit_py.libp2p.p2p_integration import LibP2PIntegration, register_libp2p_with_ipfs_kit
 from ipfs_kit_py.libp2p_peer import IPFSLibp2pPeer
-from ipfs_kit_py.repo import Repo, default_path
+from ipfs_kit_py.repo import Repo, default_path, field_value
 from ipfs_kit_py.verbs.on_node import OnNode
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _CACHE = {"memory_cache_size": "memory_cache", "local_cache_size": "storage_max", "local_cache_path": "repo"}
 _FIELDS = frozenset(item.name for item in fields(NodeConfig)) - {"libp2p", "offline"}
 _OWN = frozenset({"daemon", "libp2p"})
-_PATHS = frozenset({"repo", "identity_path"})
 _OF_THE_NETWORK = ("id", "swarm/", "routing/", "name/", "key/")  # verbs of whoever has the peers
 _NEED_PEERS = ("swarm/", "routing/")
 
@@ -214,8 +213,9 @@ def _configured(resources: Mapping[str, Any], metadata: Mapping[str, Any]) -> No
     if "role" in metadata:
         values.setdefault("role", metadata["role"])
     path = values.pop("repo", metadata.get("ipfs_path", default_path()))
-    values = {key: Path(value).expanduser() if key in _PATHS else value for key, value in values.items()}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    if not isinstance(path, str | Path | None):
+        raise ConfigError(f"repo is a folder, or None for none, not {path!r}")
+    values = {name: field_value(name, value) for name, value in values.items() if value is not None}
     if path is None:
-        return NodeConfig(libp2p=False, **{key: value for key, value in values.items() if value is not None})
-    return Repo(Path(path)).config(libp2p=False, **values)
+        return NodeConfig(libp2p=False, **values)
+    return Repo(path).config(libp2p=False, **values)

@@ -82,7 +82,7 @@ class Repo:
 
     def config(self, **overrides: Any) -> NodeConfig:
         """The configuration of this repo, with ``overrides`` that are not ``None`` in front."""
-        values = {name: _field_value(name, value) for name, value in self.settings().items() if name != "api"}
+        values = {name: field_value(name, value) for name, value in self.settings().items() if name != "api"}
         values.update({name: value for name, value in overrides.items() if value is not None})
         try:
             return NodeConfig(repo=self.path, **values)
@@ -98,7 +98,7 @@ class Repo:
             found.pop(name, None)
         else:
             if name != "api":
-                NodeConfig(**{name: _field_value(name, value)})
+                NodeConfig(**{name: field_value(name, value)})
             found[name] = value
         self._write(found)
 
@@ -134,7 +134,7 @@ class Repo:
                 self.api_path.unlink(missing_ok=True)
 
 
-def _field_value(name: str, value: Any) -> Any:
+def field_value(name: str, value: Any) -> Any:
     """A TOML value as the type of its field."""
     if name in _PATHS:
         return Path(value).expanduser()

@@ -175,7 +175,14 @@ def test_settings_are_those_of_a_node_and_of_a_cache(tmp_path):
 
 @pytest.mark.parametrize(
     ("resources", "message"),
-    [({"no such": 1}, "resources have no 'no such'"), ({"repo": None, "role": "king"}, "role 'king'")],
+    [
+        ({"no such": 1}, "resources have no 'no such'"),
+        ({"repo": None, "role": "king"}, "role 'king'"),
+        ({"repo": 5}, "repo is a folder"),
+        ({"repo": None, "memory_cache_size": "much"}, "memory_cache is int"),
+        ({"repo": None, "listen": "/ip4/127.0.0.1/tcp/0"}, "listen is a list"),
+        ({"repo": None, "tiers": {"type": "kubo"}}, "tiers is a list of tables"),
+    ],
 )
 def test_settings_that_cannot_be(resources, message):
     with pytest.raises(ConfigError, match=message):
