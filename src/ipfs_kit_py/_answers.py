@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
@@ -48,28 +49,36 @@ class Patience:
 
 
 class Whole:
-    """An answer that is collected. Its pieces of bytes are put together by whoever wants them, not on the loop."""
+    """An answer that is collected. Its bytes are copied once, piece by piece as they come, or not at all where they
+    come in one piece."""
 
     def __init__(self, patience: Patience) -> None:
         self.patience = patience
         self.rows: list[dict[str, Any]] = []
-        self._pieces: list[Buffer] = []
+        self._first: Buffer = b""
+        self._all: io.BytesIO | None = None  # once there is a second piece
 
     async def row(self, row: dict[str, Any]) -> None:
         self.rows.append(checked(row))
         self.patience.more()
 
     async def data(self, data: Buffer) -> None:
-        self._pieces.append(data)
+        if self._all is not None:
+            self._all.write(data)
+        elif not self._first:
+            self._first = data
+        else:
+            self._all = io.BytesIO()
+            self._all.write(self._first)
+            self._all.write(data)
         self.patience.more()
 
     def bytes(self) -> bytes:
-        """All bytes of the answer, copied once at most."""
-        if len(self._pieces) == 1:
-            view = memoryview(self._pieces[0])
-            if type(view.obj) is bytes and len(view.obj) == view.nbytes:
-                return view.obj
-        return b"".join(self._pieces)
+        """All bytes of the answer."""
+        if self._all is not None:
+            return self._all.getvalue()  # what was written to, not a copy of it
+        view = memoryview(self._first)
+        return view.obj if type(view.obj) is bytes and len(view.obj) == view.nbytes else bytes(view)
 
 
 class AsItComes(Generic[T]):
