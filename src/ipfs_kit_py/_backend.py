@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STREAM_PARTS = 16  # of an answer that may wait for whoever reads it: 16 MiB at most, of blocks
-STREAM_ROWS = 1024  # of an answer of rows, likewise: a row has about 1 KiB
+STREAM_ROWS = 64  # of an answer of rows, likewise: one of a listing has about 100 KiB in memory
 SENT_PARTS = 1  # of a file that is written which may wait for whoever takes it
 AT_ONCE = 32  # of many calls that are under way: each may hold READ_AHEAD_BYTES
 

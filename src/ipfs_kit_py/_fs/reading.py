@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ipfs_kit_py._fs.opening import Opened
 
 PAGE_ENTRIES = 1000  # of a directory that is listed by pages
+ROW_ENTRIES = 256  # of one row of the listing, about 64 KiB
 _LS_TYPES = {1: "directory", 2: "file", 4: "link"}  # the numbers of `ls`
 _NO_NAMES = frozenset({"", ".", ".."})
 _STAT_TYPES = {"directory": "directory", "file": "file", "symlink": "link"}
@@ -152,7 +153,7 @@ class Reading(AbstractFileSystem):
         """The entries of a directory, ``None`` for what is none."""
         try:
             entries: dict[str, Item] = {}
-            with self._backend.stream_rows("ls", located, stream=True, stall=self.timeout) as rows:
+            with self._backend.stream_rows("ls", located, stream=True, page=ROW_ENTRIES, stall=self.timeout) as rows:
                 for row in rows:
                     for name, item in _items(row):
                         entries.setdefault(name, item)  # the first is what a path leads to
@@ -173,7 +174,10 @@ class Reading(AbstractFileSystem):
             located = self._located(path)
             if self._stat(located).type != "directory":
                 raise NotADirectoryError(errno.ENOTDIR, "this is no directory", path)
-        with mapped(path), self._backend.stream_rows("ls", located, stream=True, stall=self.timeout) as rows:
+        with (
+            mapped(path),
+            self._backend.stream_rows("ls", located, stream=True, page=ROW_ENTRIES, stall=self.timeout) as rows,
+        ):
             for row in rows:
                 for name, item in _items(row):
                     page.append(_info(base + name, item))

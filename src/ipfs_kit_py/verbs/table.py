@@ -55,16 +55,17 @@ async def _get(call: Call) -> None:
 
 
 async def _ls(call: Call) -> None:
+    """A row for the whole directory, with ``stream`` one for each entry, or for as many as ``page`` says."""
+    page = (call.number("page") or 1) if call.flag("stream") else None
     for path in call.several("path"):
         links = []
         async with aclosing(call.node.ls(path)) as entries:
             async for entry in entries:
-                link = shapes.link(entry.name, entry.cid, entry.size or 0, entry.type)
-                if call.flag("stream"):
-                    await call.row(shapes.listing(path, [link]))
-                else:
-                    links.append(link)
-        if not call.flag("stream"):
+                links.append(shapes.link(entry.name, entry.cid, entry.size or 0, entry.type))
+                if len(links) == page:
+                    await call.row(shapes.listing(path, links))
+                    links = []
+        if links or page is None:
             await call.row(shapes.listing(path, links))
 
 
