@@ -16,8 +16,10 @@ from ipfs_kit_py.core.errors import NotFound
 from ipfs_kit_py.crypto import ipns
 from ipfs_kit_py.crypto.keys import PrivateKey
 from ipfs_kit_py.net.swarm import Swarm
+from ipfs_kit_py.node.name_records import StoredRecords
 from ipfs_kit_py.routing.dht import Dht
 from ipfs_kit_py.routing.naming import Naming
+from ipfs_kit_py.storage.records import MemoryRecords
 from test.interop.suite import in_thread
 from test.net.swarms import settle
 from test.peers.helia import Helia
@@ -128,15 +130,8 @@ def test_peers_are_found_both_ways(kubos: list[Kubo]) -> None:
     trio.run(scenario)
 
 
-class KeptInMemory:
-    def __init__(self) -> None:
-        self.kept: dict[PeerID, bytes] = {}
-
-    async def get(self, name: PeerID) -> bytes | None:
-        return self.kept.get(name)
-
-    async def put(self, name: PeerID, record: bytes) -> None:
-        self.kept[name] = record
+def in_memory() -> StoredRecords:
+    return StoredRecords(MemoryRecords())
 
 
 def test_names_are_published_and_resolved_both_ways(kubos: list[Kubo]) -> None:
@@ -146,7 +141,7 @@ def test_names_are_published_and_resolved_both_ways(kubos: list[Kubo]) -> None:
                 await trio.to_thread.run_sync(kubo.connect, kubos[0].address)
             await one.join(kubos[0].address)
             await two.join(kubos[1].address)
-            first, second = (Naming(member.dht, KeptInMemory(), time.time) for member in (one, two))
+            first, second = (Naming(member.dht, in_memory(), time.time) for member in (one, two))
             key = PrivateKey.generate()
             for data in (b"one", b"two"):
                 path = f"/ipfs/{CID.of(data)}"
@@ -157,7 +152,7 @@ def test_names_are_published_and_resolved_both_ways(kubos: list[Kubo]) -> None:
                 )
                 assert rows[-1]["Path"] == path
                 assert await first.resolve(name) == path or data == b"two"  # the second time from its cache
-            assert await Naming(one.dht, KeptInMemory(), time.time).resolve(name) == path
+            assert await Naming(one.dht, in_memory(), time.time).resolve(name) == path
             value = "/ipfs/" + await trio.to_thread.run_sync(kubos[2].add_bytes, b"theirs")
             theirs = (await trio.to_thread.run_sync(lambda: kubos[2].lines("name/publish", value)))[0]["Name"]
             assert await first.resolve(f"/ipns/{theirs}") == value

@@ -57,9 +57,12 @@ class Folder:
         await trio.lowlevel.checkpoint()
         return self.records.get(name)
 
-    async def put(self, name: PeerID, record: bytes) -> None:
+    async def swap(self, name: PeerID, old: bytes | None, new: bytes) -> bool:
         await trio.lowlevel.checkpoint()
-        self.records[name] = record
+        if self.records.get(name) != old:
+            return False
+        self.records[name] = new
+        return True
 
 
 class Memory:

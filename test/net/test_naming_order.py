@@ -71,6 +71,23 @@ def test_a_newer_record_that_was_seen_and_is_not_found_now_is_not_gone_back_behi
     naming(play)
 
 
+def test_two_processes_that_publish_one_name_at_once_use_two_sequences() -> None:
+    async def play(names: Naming, shelf: Shelf, folder: Folder) -> None:
+        other = Naming(shelf, folder, clock)
+        found = []
+
+        async def publish(by: Naming, path: str) -> None:
+            found.append((await by.publish(KEY, path)).sequence)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish, names, "/ipfs/one")
+            nursery.start_soon(publish, other, "/ipfs/two")
+        assert sorted(found) == [0, 1]
+        assert Kept.decode(folder.records[NAME]).raw == shelf.values[ipns.record_key(NAME)]
+
+    naming(play)
+
+
 def test_a_short_lifetime_is_renewed_before_it_ends_and_stays_short() -> None:
     assert interval(IPNS_LIFETIME_SECONDS) == IPNS_REPUBLISH_SECONDS
     assert interval(1) == IPNS_REPUBLISH_MIN_SECONDS

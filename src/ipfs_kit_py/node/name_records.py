@@ -40,12 +40,12 @@ class StoredRecords:
         self._records = records
 
     async def get(self, name: PeerID) -> bytes | None:
-        """What ``put`` kept."""
+        """What ``swap`` put."""
         return await threads.run(Pool.WORK, self._records.get, _OURS, name.raw)
 
-    async def put(self, name: PeerID, record: bytes) -> None:
-        """On the disk when it returns."""
-        await threads.run(Pool.WORK, self._records.put, _OURS, name.raw, record)
+    async def swap(self, name: PeerID, old: bytes | None, new: bytes) -> bool:
+        """Put ``new`` where ``old`` still is, on the disk when it returns; whether it was."""
+        return await threads.run(Pool.WORK, self._records.swap, _OURS, name.raw, old, new)
 
 
 class StoredMarks:

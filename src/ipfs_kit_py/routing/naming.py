@@ -38,7 +38,9 @@ class Records(Protocol):
     """What is kept of each name of ours over restarts, as ``Kept`` encodes it: a sequence never goes back."""
 
     async def get(self, name: PeerID) -> bytes | None: ...
-    async def put(self, name: PeerID, record: bytes) -> None: ...
+    async def swap(self, name: PeerID, old: bytes | None, new: bytes) -> bool:
+        """Put ``new`` where ``old`` still is, whoever else puts; whether it was."""
+        ...
 
 
 class Marks(Protocol):
@@ -117,11 +119,13 @@ class Naming:
         name = key.peer_id()
         await self._restore()
         async with self._turns.of(name) as turn:
-            before = await self._before(name)
-            now = self._clock()
-            sequence = self._sequence(name, before, value, now + lifetime)
-            raw = ipns.create(key, value, sequence, now, lifetime=lifetime, ttl=ttl, v1=v1)
-            await self._records.put(name, Kept(raw, lifetime).encode())  # first: what others have seen is not forgotten
+            raw, kept = b"", False
+            while not kept:  # another process of this repo may publish the name at the same moment
+                known, before, now = await self._records.get(name), await self._before(name), self._clock()
+                sequence = self._sequence(name, before, value, now + lifetime)
+                raw = ipns.create(key, value, sequence, now, lifetime=lifetime, ttl=ttl, v1=v1)
+                # before it is sent: what others have seen is not forgotten
+                kept = await self._records.swap(name, known, Kept(raw, lifetime).encode())
             if not turn.gone:
                 self._keys[name] = key
                 self._names.on_ours(name, now, lifetime)
@@ -175,7 +179,8 @@ class Naming:
             await self._save_marks()
             await self._router.put_value(ipns.record_key(name), kept.raw)
             self._names.on_published(name, self._clock())
-            await self._records.put(name, Kept(kept.raw, kept.lifetime, self._clock()).encode())
+            sent = Kept(kept.raw, kept.lifetime, self._clock())
+            await self._records.swap(name, kept.encode(), sent.encode())  # unless another has put a newer one
         finally:
             self._changed.set()
 
@@ -302,5 +307,5 @@ class Naming:
                     key, before.value, before.sequence, now, lifetime=kept.lifetime, ttl=ttl, v1=before.has_v1
                 )
             renewed = Kept(raw, kept.lifetime, kept.sent)
-            await self._records.put(name, renewed.encode())
-            await self._send(name, renewed)
+            if await self._records.swap(name, kept.encode(), renewed.encode()):
+                await self._send(name, renewed)
