@@ -108,11 +108,13 @@ class Kademlia:
                 self.set_server(self.is_server)
                 self._meet_again()
                 task_status.started()
-                await self._keep_table(nursery)
+                try:
+                    await self._keep_table(nursery)
+                finally:
+                    self._nursery = None  # whoever is identified from now on is not met
         finally:
             if self.is_server:
                 network.remove_handler(self.side.protocol)
-            self._nursery = None
             for end in leave:
                 end()
             self.rpc.close()
