@@ -48,6 +48,7 @@ class Goal(NamedTuple):
 LINE, KUBO, HELIA = "the line", "Kubo <- Kubo", "Helia <- Helia"
 RAW, FRESH = "the raw disk", "writing zeros there"
 HASHING = "SHA-256 alone"
+FETCH = "own <- own"
 
 GROUPS: dict[str, list[Goal]] = {
     "own": [
@@ -94,6 +95,12 @@ GROUPS: dict[str, list[Goal]] = {
         Goal("memory_hit", "memory tier: one block of a batch, synchronous face", "us", most=20),
         Goal("disk_first", "disk tier: first views of blocks, hashed", "MB/s", yardstick=HASHING),
         Goal("disk_again", "disk tier: views of blocks verified since it was opened", "MB/s", least=2000),
+    ],
+    "files": [
+        Goal("files_read", "files: own <- own, opened through fsspec and read in order", "MB/s", yardstick=FETCH),
+        Goal("files_put", "files: 100,000 small ones put at once", "s"),
+        Goal("files_list", "files: a directory of 100,000 listed", "s"),
+        Goal("files_ranges", "files: 10,000 ranges of 100 bytes", "s"),
     ],
     "cold": [
         Goal("connect", "connect, both handshakes", "ms", most=15),

@@ -72,6 +72,27 @@ def store(stage: Stage) -> Found:
     }
 
 
+def files(stage: Stage) -> Found:
+    """The served file through the filesystem, in turns with a plain fetch of it; and a directory of many."""
+    rates, shares = [], []
+    for _ in range(stage.repeat):
+        with stage.fresh() as folder:
+            plain = once("own.py", "fetch", folder / "repo", stage.server.address, stage.server.cid)["mb_s"]
+        with stage.fresh() as folder:
+            rates.append(once("files.py", "read", folder / "repo", stage.server.address, stage.server.cid)["mb_s"])
+        shares.append(rates[-1] / plain)
+    rows = []
+    for _ in range(stage.repeat):
+        with stage.fresh() as folder:
+            rows.append(once("files.py", "many", folder / "repo"))
+    return {
+        "files_read": Measured(rates, shares),
+        "files_put": Measured([row["put_s"] for row in rows]),
+        "files_list": Measured([row["list_s"] for row in rows]),
+        "files_ranges": Measured([row["ranges_s"] for row in rows]),
+    }
+
+
 def cold(stage: Stage) -> Found:
     """A node that has just started connects and fetches one block."""
     rows = [once("own.py", "cold", stage.server.address, stage.server.block) for _ in range(stage.often)]
@@ -115,6 +136,7 @@ def cli(stage: Stage) -> Found:
 GROUPS: dict[str, Callable[[Stage], Found]] = {
     "add": add,
     "store": store,
+    "files": files,
     "cold": cold,
     "streams": streams,
     "start": start,
