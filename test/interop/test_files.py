@@ -97,3 +97,17 @@ def test_listings_have_kubos_shape(kubo, both):
         mine, theirs = ours("files/ls", "/test", **options), kubo.lines("files/ls", "/test", **options)
         assert mine == theirs
     assert ours("files/ls", "/test/f", long=True) == kubo.lines("files/ls", "/test/f", long=True)
+
+
+def test_permissions_and_time_are_told_as_kubo_tells_them(kubo, both, tmp_path):
+    kit, ours = both
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 100)
+    told = {"mode": "0640", "mtime": 1_700_000_000, "mtime_nsecs": 123_456_789}
+    cid = kubo.add(file, raw_leaves=False, **told)
+    kubo.connect(kit.ipfs_id()["Addresses"][0])
+    [mine] = ours("files/stat", f"/ipfs/{cid}", timeout=30)
+    [theirs] = kubo.lines("files/stat", f"/ipfs/{cid}")
+    names = ("Hash", "Type", "Size", "CumulativeSize", "Mode", "Mtime", "MtimeNsecs")
+    assert {name: mine[name] for name in names} == {name: theirs[name] for name in names}
+    assert kit.get_filesystem().modified(cid).timestamp() == pytest.approx(1_700_000_000.123456)

@@ -120,9 +120,18 @@ def version(number: str, system: str) -> dict[str, Any]:
     return {"Version": number, "Commit": "", "Repo": "1", "System": system, "Golang": ""}
 
 
-def files_stat(cid: CID, kind: str, size: int, cumulative: int, links: int) -> dict[str, Any]:
-    """The answer of ``files stat``; ``size`` a file's bytes, ``cumulative`` those of all its blocks."""
-    return {"Hash": str(cid), "Size": size, "CumulativeSize": cumulative, "Blocks": links, "Type": kind}
+def files_stat(
+    cid: CID, kind: str, size: int, cumulative: int, links: int, *, mode: int | None = None,
+    mtime: tuple[int, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The answer of ``files stat``; ``size`` a file's bytes, ``cumulative`` those of all its blocks; permissions in
+    octal and time in seconds and nanoseconds where the content tells them."""
+    row = {"Hash": str(cid), "Size": size, "CumulativeSize": cumulative, "Blocks": links, "Type": kind}
+    if mode is not None:
+        row["Mode"] = f"{mode & 0o7777:04o}"
+    if mtime is not None:
+        row |= {"Mtime": mtime[0], "MtimeNsecs": mtime[1]} if mtime[1] else {"Mtime": mtime[0]}
+    return row
 
 
 def files_entry(name: str, kind: str, size: int, cid: CID, *, long: bool) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from ipfs_kit_py.core.config import MAX_DAG_DEPTH
 from ipfs_kit_py.core.errors import InvalidName, NotAFile, NotFound
 from ipfs_kit_py.core.text import printable
 from ipfs_kit_py.dag import dag_pb, paths, unixfs
+from ipfs_kit_py.dag.builder import NO_STAT
 from ipfs_kit_py.dag.directory import DirectoryBuilder, check_name
 from ipfs_kit_py.dag.edit import edit_directory
 from ipfs_kit_py.dag.hamt import MAX_TSIZE
+from ipfs_kit_py.dag.profiles import Stat
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -214,3 +216,11 @@ def weigh(cid: CID) -> Generator[CID, Buffer, Entry]:
 def count_links(cid: CID, data: Buffer) -> int:
     """How many links a root block has."""
     return len(dag_pb.decode(data).links) if cid.codec == DAG_PB else 0
+
+
+def stat_of(cid: CID, data: Buffer) -> Stat:
+    """What a root block tells of permissions and time."""
+    if cid.codec != DAG_PB:
+        return NO_STAT
+    node = unixfs.decode(dag_pb.split(data).data)
+    return Stat(node.mode, node.mtime)

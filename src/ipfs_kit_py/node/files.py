@@ -19,6 +19,7 @@ from ipfs_kit_py.core.closing import finishing
 from ipfs_kit_py.core.config import MFS_ATTEMPTS, MFS_BATCH_ENTRIES, MFS_ZERO_BYTES
 from ipfs_kit_py.core.errors import InvalidCID, InvalidName, LocalError, NotAFile, NotFound, StorageError, TooLarge
 from ipfs_kit_py.dag import mfs
+from ipfs_kit_py.dag.builder import NO_STAT
 from ipfs_kit_py.dag.mfs import Changes, Entry, Removal, segments, text
 from ipfs_kit_py.node.base import Services
 from ipfs_kit_py.storage import threads
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ipfs_kit_py.core.cid import Block
-    from ipfs_kit_py.dag.profiles import Built, Profile
+    from ipfs_kit_py.dag.profiles import Built, Profile, Stat
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,15 @@ IMMUTABLE = ("/ipfs/", "/ipns/", "ipfs://", "ipns://")
 
 class FileStat(NamedTuple):
     """What is at a path: its CID, its kind (file, directory, symlink), a file's bytes, the bytes of all its blocks as
-    its links say, and how many links its root has."""
+    its links say, how many links its root has, and what UnixFS tells besides: permissions, and time as (seconds,
+    nanoseconds)."""
 
     cid: CID
     kind: str
     size: int
     cumulative: int
     links: int
+    stat: Stat = NO_STAT
 
 
 class Changed(NamedTuple):
@@ -120,7 +123,8 @@ class FileVerbs(Services):
             kind = kind_of(cid, data)
         except NotAFile:
             return FileStat(cid, "file", len(data), weight.tsize, 0)
-        return FileStat(cid, kind.name, kind.size or 0, weight.tsize, mfs.count_links(cid, data))
+        links = mfs.count_links(cid, data)
+        return FileStat(cid, kind.name, kind.size or 0, weight.tsize, links, mfs.stat_of(cid, data))
 
     async def _need_root(self) -> None:
         """The empty directory is in the store before anything else is."""

@@ -35,7 +35,10 @@ def _flag(call: Call, *names: str) -> bool:
 
 async def _stat(call: Call) -> None:
     found = await call.node.files_stat(call.argument("path"))
-    await call.row(shapes.files_stat(found.cid, found.kind, found.size, found.cumulative, found.links))
+    row = shapes.files_stat(
+        found.cid, found.kind, found.size, found.cumulative, found.links, mode=found.stat.mode, mtime=found.stat.mtime
+    )
+    await call.row(row)
 
 
 async def _ls(call: Call) -> None:
