@@ -289,6 +289,18 @@ class Kits(Nodes):
         mine = peer.add_bytes(b"the peer's own")
         self.assertEqual(other.request_content(mine), b"the peer's own")
 
+    def test_a_peer_outlives_the_cache_that_it_served(self) -> None:
+        peer, other = self.peer(), self.peer()
+        cache = TieredCacheManager({"local_cache_path": str(self.folder / "cache"), "memory_cache_size": 0})
+        integration = LibP2PIntegration(peer, cache_manager=cache)
+        other.connect_peer(peer.get_multiaddrs()[0])
+        cache.close()
+        with self.assertNoLogs("ipfs_kit_py", logging.WARNING), self.assertRaises(TimedOut):
+            other.request_content(NOBODY_HAS, timeout=0.5)
+        mine = peer.add_bytes(b"the peer's own")
+        self.assertEqual(other.request_content(mine, timeout=10), b"the peer's own")
+        integration.stop()
+
     def test_threads_that_ask_for_a_peer_at_once_get_one(self) -> None:
         kit = self.kit(repo=None)
         found: list[Any] = []

@@ -138,6 +138,7 @@ class LibP2PIntegration:
             self._served = borrower.store
             exchange.serve_also(borrower.store)
         self._peer.at_end.append(self._lent.close)
+        self._home.at_end.append(self._serve_no_more)
 
     @property
     def lent(self) -> LentExchange | None:
@@ -321,8 +322,14 @@ class LibP2PIntegration:
         """On the loop."""
         assert self._lent is not None
         self._lent.close()
+        self._peer.at_end.remove(self._lent.close)
+        self._home.at_end.remove(self._serve_no_more)
         self._home.node.borrow(None)
         self._home.node.set_naming(self._naming)
+        self._serve_no_more()
+
+    def _serve_no_more(self) -> None:
+        """The kit or cache ends, or the lending: the peer serves its own store alone."""
         if self._served is not None:
             self._peer.node.exchange.serve_no_more(self._served)
             self._served = None
