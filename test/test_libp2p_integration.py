@@ -289,6 +289,17 @@ class Kits(Nodes):
         mine = peer.add_bytes(b"the peer's own")
         self.assertEqual(other.request_content(mine), b"the peer's own")
 
+    def test_a_cache_goes_on_with_the_peer_that_came_last(self) -> None:
+        _other, address, cid = self.remote()
+        cache = self.stack.enter_context(TieredCacheManager())
+        first, second = self.peer(), self.peer()
+        old, new = LibP2PIntegration(first, cache_manager=cache), LibP2PIntegration(second, cache_manager=cache)
+        old.stop()
+        second.connect_peer(address)
+        self.assertEqual(cache.get(cid), FILE)
+        new.stop()
+        self.assertIsNone(cache.get(NOBODY_HAS))
+
     def test_a_peer_outlives_the_cache_that_it_served(self) -> None:
         peer, other = self.peer(), self.peer()
         cache = TieredCacheManager({"local_cache_path": str(self.folder / "cache"), "memory_cache_size": 0})

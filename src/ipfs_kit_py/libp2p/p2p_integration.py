@@ -324,8 +324,9 @@ class LibP2PIntegration:
         self._lent.close()
         self._peer.at_end.remove(self._lent.close)
         self._home.at_end.remove(self._serve_no_more)
-        self._home.node.borrow(None)
-        self._home.node.set_naming(self._naming)
+        if self._home.node.borrowed is self._lent:  # else another peer's by now
+            self._home.node.borrow(None)
+            self._home.node.set_naming(self._naming)
         self._serve_no_more()
 
     def _serve_no_more(self) -> None:

@@ -65,6 +65,7 @@ class Services:
         self._prefetching = prefetching
         self._dht = dht
         self._announcing = announcing
+        self._borrowed: Exchange | None = None
         self._trees = Trees(nursery, source)
 
     @property
@@ -90,6 +91,7 @@ class Services:
         if self._swarm is not None:
             raise LocalError("this node has a network of its own; open it with libp2p=False to use another peer's")
         self._announcing = announcing
+        self._borrowed = exchange
         if self._remote is not None:
             self._remote.misses.set_exchange(exchange)
         else:
@@ -101,6 +103,11 @@ class Services:
         if self._exchange is None:
             raise NotRunning("this node has no network: it has no exchange to lend")
         return self._exchange
+
+    @property
+    def borrowed(self) -> Exchange | None:
+        """The exchange of another node that is used, ``None`` without one."""
+        return self._borrowed
 
     @property
     def announcing(self) -> Announcing | None:
