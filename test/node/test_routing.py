@@ -14,6 +14,7 @@ from ipfs_kit_py import NodeConfig, open_node
 from ipfs_kit_py.core.errors import ConfigError, NotRunning
 from ipfs_kit_py.repo import Repo
 from ipfs_kit_py.routing.dnslink import DnsLink
+from ipfs_kit_py.routing.kad_wire import Message, MessageType, PeerInfo
 from test.net.swarms import settle
 
 if TYPE_CHECKING:
@@ -65,6 +66,23 @@ def test_what_is_pinned_is_told_as_far_as_the_role_has_it(provide: str, blocks: 
                         await trio.sleep(0.1)
             else:
                 assert [row async for row in last._dht.find_providers(leaf)] == []  # type: ignore[union-attr]
+
+    trio.run(scenario)
+
+
+def test_who_is_asked_for_what_it_provides_itself_names_itself() -> None:
+    """Nobody but the two is there: what was told to others by the sweep would be with nobody."""
+
+    async def scenario() -> None:
+        async with chain(2, provide="roots") as (first, last):
+            root = await first.add_bytes(b"x" * 3_000_000)
+            leaf = next(key for key in list(first.store.keys()) if key != root.multihash)
+            side = last._dht.sides[1]  # type: ignore[union-attr]
+            there = PeerInfo(first.peer_id, tuple(address.rpartition("/p2p/")[0] for address in first.addresses()))
+            for key, expected in ((root.multihash, [first.peer_id]), (leaf, [])):
+                answer = await side.request(there, Message(MessageType.GET_PROVIDERS, key))
+                assert [info.peer for info in answer.providers] == expected
+            assert await providers(last, root) == [first.peer_id]
 
     trio.run(scenario)
 

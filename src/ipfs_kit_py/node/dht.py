@@ -86,6 +86,8 @@ class Announcing:
             dhts[side.side.name] = KademliaAnnouncer(side, size, time.time), size
         contents = None if provide == "none" else self._contents
         self.reprovider = Reprovider(dht.sides[0].network.peer_id, dhts, store.records, contents)
+        for side in dht.sides:
+            side.server.provides = self.reprovider.provides
 
     def _contents(self) -> Iterator[bytes]:
         """All multihashes to tell of. Reads the store: on a worker thread."""

@@ -71,6 +71,10 @@ class _Pace:
         return max(0.0, -self.left / KAD_SERVER_RATE)
 
 
+def _nothing(_key: bytes) -> bool:
+    return False
+
+
 class KadServer:
     """Answers from a table and the two stores. ``clock`` gives seconds since 1970, ``own`` our addresses."""
 
@@ -81,6 +85,7 @@ class KadServer:
         self._network, self._side, self._table = network, side, table
         self._providers, self._values = providers, values
         self._clock, self._rng = clock, rng
+        self.provides: Callable[[bytes], bool] = _nothing  # whether a content is ours to provide, beside the records
         self._paces: dict[PeerID, _Pace] = {}
         self._answered: Counter[str] = Counter()
         self._refused = self._hurried = 0
@@ -192,6 +197,8 @@ class KadServer:
         found = self._providers.get(key, trio.current_time(), self._rng) if len(key) <= KAD_PROVIDER_KEY_BYTES else []
         me = self._table.me
         found = [self.ourselves() if info.peer == me else info for info in found]
+        if self.provides(key) and all(info.peer != me for info in found):
+            found.append(self.ourselves())
         providers = tuple(self._told(asker, found))
         return Message(MessageType.GET_PROVIDERS, key, closer=self._closer(asker, key), providers=providers)
 

@@ -135,6 +135,10 @@ class Reprovider:
         for multihash in gone:
             self._once.pop(multihash, None)
 
+    def provides(self, multihash: bytes) -> bool:
+        """Whether this is among the contents that the network is told of."""
+        return multihash in self._keys
+
     def resync(self) -> None:
         """The contents have changed in ways that nobody can tell: read them again, soon."""
         self._resync.set()
