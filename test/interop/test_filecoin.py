@@ -4,6 +4,7 @@ pinning services speaks to the server that ours is tested on, an Ethereum node f
 from __future__ import annotations
 
 import random
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -117,23 +118,25 @@ def test_it_conforms_beside_a_provider_that_indexes(tmp_path: Path) -> None:
     provider, known = PdpServer(), set[str]()
 
     async def main() -> None:
+        importing = trio.Lock()  # who asks while a piece is imported waits for it
+
         async def indexed(request: Request) -> Reply:
-            for name, raw in provider.pieces.items():
-                if name not in known:
-                    known.add(name)
-                    await trio.to_thread.run_sync(lambda raw=raw: kubo.dag_import(raw, pin=False))
+            async with importing:
+                for name, raw in tuple(provider.pieces.items()):
+                    if name not in known:
+                        await trio.to_thread.run_sync(lambda raw=raw: kubo.dag_import(raw, pin=False))
+                        known.add(name)
             headers = [(name, request.headers[name]) for name in ("accept", "cache-control") if name in request.headers]
             answer = await http.call(request.method, request.path, params=request.query.items(), headers=headers)
             kind = answer.headers.get("content-type", "text/plain")
             return Reply(answer.status, answer.body, {"Content-Type": kind})
 
         http = Http(kubo.gateway_url)
-        async with serving(indexed) as url:
+        async with aclosing(http), serving(indexed) as url:
             gateway = GatewayTier([url], rng=random.Random(1))
             async with world(provider, gateway=gateway) as found:
                 applied = await conformance.check(found.tier, seconds=20.0)
         assert all(applied.values())
-        await http.aclose()
 
     with Kubo(binary, tmp_path / "kubo", gateway=True, settings={"Gateway.NoFetch": True}) as kubo:
         trio.run(main)
